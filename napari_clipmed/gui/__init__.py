@@ -1,0 +1,1 @@
+"""The napari window: docks, layers, jobs. The only room that imports napari and Qt."""

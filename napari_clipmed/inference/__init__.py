@@ -1,0 +1,1 @@
+"""Answers about one study: preprocessing, device, cached features, classes, saliency and masks."""

@@ -1,0 +1,1 @@
+"""The annotation store: append-only revisions of labels, masks, prompts and verdicts."""

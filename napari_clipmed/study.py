@@ -1,0 +1,242 @@
+"""The words of the domain: a study, its views, their times, sizes and sources.
+
+Everything here is frozen and knows numpy only; readers build these objects, every other room reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Projection(StrEnum):
+    """From where the X-rays look."""
+
+    AP = "AP"
+    LA = "LA"
+    PA = "PA"
+    OBLIQUE = "OBLIQUE"
+    UNKNOWN = "UNKNOWN"
+
+
+class Kind(StrEnum):
+    """What sort of examination this is; decides which models apply."""
+
+    ANGIOGRAM = "angiogram"
+    CHEST = "chest"
+    OTHER = "other"
+
+
+class Calibration(StrEnum):
+    """What a millimetre in this picture means (DICOM PS3.3 C.8.7.5, 10.7.1)."""
+
+    PATIENT = "calibrated in the patient"
+    GEOMETRY = "from detector spacing and magnification"
+    DETECTOR = "at the detector, uncalibrated"
+    NONE = "no spacing known"
+
+
+@dataclass(frozen=True)
+class PixelSpacing:
+    """Size of a pixel in millimetres, and what that millimetre refers to."""
+
+    row_mm: float = 1.0
+    column_mm: float = 1.0
+    calibration: Calibration = Calibration.NONE
+
+    @property
+    def known(self) -> bool:
+        """Whether lengths may be shown in millimetres."""
+        return self.calibration is not Calibration.NONE
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTiming:
+    """When each frame was taken.
+
+    Parameters
+    ----------
+    times_ms : (T,) float64 array
+        Milliseconds from the first frame, not decreasing.
+    source : str
+        The rule that gave them ("Frame Time", "Frame Time Vector", "Cine Rate", "frame index"…).
+    known : bool
+        False when `times_ms` is only the frame index standing in for a missing time base.
+    """
+
+    times_ms: NDArray[np.float64]
+    source: str
+    known: bool
+
+    @property
+    def interval_ms(self) -> float:
+        """Median interval between frames in ms; 0 for a single frame."""
+        return float(np.median(np.diff(self.times_ms))) if len(self.times_ms) > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Something that was concluded, not read: what, the value, and why."""
+
+    what: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DisplayWindow:
+    """Grey values shown from black to white: [low, high] in units of `View.pixels`."""
+
+    low: float
+    high: float
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a view came from. Paths and UIDs only; no patient identity."""
+
+    path: str
+    sop_instance_uid: str = ""
+    series_instance_uid: str = ""
+    study_instance_uid: str = ""
+    modality: str = ""
+    transfer_syntax: str = ""
+    image_type: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PatientIdentity:
+    """Shown on screen, never written to logs, store, exports or models."""
+
+    name: str = ""
+    patient_id: str = ""
+    birth_date: str = ""
+    sex: str = ""
+    study_date: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One run (or film) seen from one direction, as recommended for viewing.
+
+    Parameters
+    ----------
+    projection : Projection
+        AP, LA, PA, oblique or unknown.
+    pixels : (T, H, W) array, uint8, uint16 or float32
+        Grey values after the grey pipeline and, where a mask item asks for it, after subtraction.
+        Bright is bright: MONOCHROME1 has been inverted once. T = 1 for a film.
+    timing : FrameTiming
+        Acquisition time of each frame.
+    spacing : PixelSpacing
+        Millimetres a pixel and their calibration.
+    window : DisplayWindow
+        The grey window to open with.
+    source : Source
+        File and DICOM identifiers.
+    subtracted : bool
+        Whether `pixels` are a subtracted run (by us or by the scanner).
+    native : (T, H, W) array or None
+        The unsubtracted frames, where `pixels` were subtracted by us.
+    windows : tuple of DisplayWindow
+        All windows that the file offers.
+    angles : (float, float) or None
+        Positioner primary and secondary angle in degrees.
+    guesses, warnings
+        What was concluded, and what was wrong with the file.
+    """
+
+    projection: Projection
+    pixels: NDArray[np.generic]
+    timing: FrameTiming
+    spacing: PixelSpacing
+    window: DisplayWindow
+    source: Source
+    subtracted: bool = False
+    native: NDArray[np.generic] | None = None
+    windows: tuple[DisplayWindow, ...] = ()
+    angles: tuple[float, float] | None = None
+    guesses: tuple[Guess, ...] = ()
+    warnings: tuple[str, ...] = ()
+    pixel_hash: str = field(default="")
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3:
+            raise ValueError(f"View.pixels must be (T, H, W), not of shape {self.pixels.shape}")
+        if len(self.timing.times_ms) != len(self.pixels):
+            raise ValueError(
+                f"{len(self.timing.times_ms)} frame times for {len(self.pixels)} frames"
+            )
+        if not self.pixel_hash:
+            object.__setattr__(self, "pixel_hash", hash_pixels(self.pixels))
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames, T."""
+        return len(self.pixels)
+
+    def relabelled(self, projection: Projection, reason: str = "set by the reader") -> View:
+        """The same run under another projection, with the overrule on record."""
+        kept = tuple(g for g in self.guesses if g.what != "projection")
+        return replace(
+            self, projection=projection, guesses=(*kept, Guess("projection", projection, reason))
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One examination: one or two (rarely more) views that belong together.
+
+    Parameters
+    ----------
+    views : tuple of View
+        AP before LA where both are known.
+    kind : Kind
+        Angiogram, chest film or other.
+    pairing : Guess or None
+        The rule by which two views were paired; None for a single view.
+    identity : PatientIdentity
+        For the screen only.
+    synthetic : bool
+        True for simulated studies; shown as SIMULATED wherever a person sees it.
+    """
+
+    views: tuple[View, ...]
+    kind: Kind
+    pairing: Guess | None = None
+    identity: PatientIdentity = field(default_factory=PatientIdentity)
+    synthetic: bool = False
+    title: str = ""
+    guesses: tuple[Guess, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.views:
+            raise ValueError("A study has at least one view")
+
+    @property
+    def image_hash(self) -> str:
+        """One hash for all pixels of the study, in view order; the key of the records."""
+        return sha256("|".join(v.pixel_hash for v in self.views).encode()).hexdigest()
+
+    def view(self, projection: Projection) -> View | None:
+        """The first view of that projection, or None."""
+        return next((v for v in self.views if v.projection is projection), None)
+
+    def with_view(self, index: int, view: View) -> Study:
+        """The same study with one view replaced."""
+        views = tuple(view if i == index else v for i, v in enumerate(self.views))
+        return replace(self, views=views)
+
+
+def hash_pixels(pixels: NDArray[np.generic]) -> str:
+    """SHA-256 of shape, dtype and values, independent of memory layout and byte order."""
+    native = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+    digest = sha256(f"{native.shape}{native.dtype.name}".encode())
+    digest.update(native.data)
+    return digest.hexdigest()

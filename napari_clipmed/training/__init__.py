@@ -1,0 +1,1 @@
+"""Data sets, objectives, splits, metrics, training loops and fine-tuning."""
