@@ -169,9 +169,7 @@ class View:
         if self.pixels.ndim != 3:
             raise ValueError(f"View.pixels must be (T, H, W), not of shape {self.pixels.shape}")
         if len(self.timing.times_ms) != len(self.pixels):
-            raise ValueError(
-                f"{len(self.timing.times_ms)} frame times for {len(self.pixels)} frames"
-            )
+            raise ValueError(f"{len(self.timing.times_ms)} frame times for {len(self.pixels)} frames")
         if not self.pixel_hash:
             object.__setattr__(self, "pixel_hash", hash_pixels(self.pixels))
 
@@ -183,9 +181,7 @@ class View:
     def relabelled(self, projection: Projection, reason: str = "set by the reader") -> View:
         """The same run under another projection, with the overrule on record."""
         kept = tuple(g for g in self.guesses if g.what != "projection")
-        return replace(
-            self, projection=projection, guesses=(*kept, Guess("projection", projection, reason))
-        )
+        return replace(self, projection=projection, guesses=(*kept, Guess("projection", projection, reason)))
 
 
 @dataclass(frozen=True, eq=False)
