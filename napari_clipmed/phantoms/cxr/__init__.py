@@ -1,0 +1,8 @@
+"""Simulated chest films with infected areas, look-alikes and decorations."""
+
+from __future__ import annotations
+
+from napari_clipmed.phantoms.cxr.film import Film, FilmRecipe, draw_film
+from napari_clipmed.phantoms.cxr.writer import sample_film, write_cxr_phantoms
+
+__all__ = ["Film", "FilmRecipe", "draw_film", "sample_film", "write_cxr_phantoms"]
