@@ -1,6 +1,6 @@
 """Write simulated chest films to a folder that trainers, readers and benchmarks share.
 
-Layout: ``manifest.json``, ``studies.jsonl`` (one row a film) and ``studies/``, with one ``.npz`` a film, or one
+Layout: ``manifest.json``, ``studies.jsonl`` (a row a film) and ``studies/``, with one ``.npz`` a film, or one
 folder with ``film.dcm``, ``truth.npz`` and ``truth.json`` a film.
 """
 
