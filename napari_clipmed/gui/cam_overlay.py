@@ -1,0 +1,102 @@
+"""Class activation maps over the frames: small arrays, an alpha ramp, nothing computed while scrubbing.
+
+A DSA frame is bright, so an additive overlay burns it white and an even veil greys it. The colormap used here
+is transparent at 0 and grows opaque with the activation; vessels outside the hot spot keep their contrast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_clipmed.gui.layers import TAG, LayerTag, Placement, Role
+from napari_clipmed.study import Projection
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.utils import Colormap
+
+CAM_COLORMAP = "clipmed heat"
+FULL_ALPHA = 0.85
+"""Opacity of the hottest colour, before the layer's own opacity."""
+
+
+def heat_colormap() -> Colormap:
+    """Viridis' warm sister (inferno) with alpha rising from 0, for `translucent_no_depth` blending."""
+    from napari.utils import Colormap
+    from napari.utils.colormaps import ensure_colormap
+
+    levels = np.linspace(0.0, 1.0, 64)
+    colours = np.asarray(ensure_colormap("inferno").map(0.35 + 0.6 * levels))
+    colours[:, 3] = FULL_ALPHA * np.clip((levels - 0.12) / 0.6, 0.0, 1.0)
+    colours[0, 3] = 0.0
+    return Colormap(colours, name=CAM_COLORMAP, display_name="CAM heat")
+
+
+def nearest_sample(n_frames: int, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each frame of a run, which of the sampled frames is nearest (the earlier one on a tie).
+
+    Parameters
+    ----------
+    n_frames : int
+        Frames of the run, T.
+    frames : (t,) int array
+        Sampled frames, in any order, repeats allowed.
+
+    Returns
+    -------
+    (T,) int array
+        Index into `frames`.
+    """
+    distance = np.abs(np.arange(n_frames)[:, None] - np.asarray(frames)[None, :])
+    return np.argmin(distance, axis=1)
+
+
+def cam_layer(
+    maps: NDArray[np.float32],
+    frames: NDArray[np.int64],
+    n_frames: int,
+    placement: Placement,
+    box: tuple[float, float, float, float] | None,
+    tag: LayerTag,
+    name: str,
+) -> Image:
+    """The overlay of one view, kept at the model's resolution and stretched over the frame by `scale`.
+
+    Parameters
+    ----------
+    maps : (t, h, w) float32 array
+        Activation in [0, 1] of each sampled frame.
+    frames : (t,) int array
+        Original index of each map; frames between show the nearest one.
+    n_frames : int
+        Frames of the run.
+    box : (row0, column0, row1, column1) or None
+        Where the maps lie, in pixels of the view; None for the whole frame.
+    tag : LayerTag
+        Role `cam`.
+    """
+    from napari.layers import Image
+
+    scale, translate = placement.sub_box(box or (0.0, 0.0, *placement.shape), maps.shape[1:])
+    return Image(
+        maps[nearest_sample(n_frames, frames)],
+        name=name,
+        rgb=False,
+        colormap=heat_colormap(),
+        contrast_limits=(0.0, 1.0),
+        blending="translucent_no_depth",
+        interpolation2d="linear",
+        scale=scale,
+        translate=translate,
+        units=placement.units,
+        axis_labels=placement.axis_labels,
+        metadata={TAG: tag},
+    )
+
+
+def cam_tag(view_index: int, study_hash: str, projection: Projection) -> LayerTag:
+    """Tag of an overlay."""
+    return LayerTag(Role.CAM, view_index, study_hash, projection)

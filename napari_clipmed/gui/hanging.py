@@ -1,0 +1,225 @@
+"""AP and LA side by side on one canvas: layers, pane titles, the border of the active pane, the camera.
+
+The views are told apart by `translate`, so that a brush stroke over the other pane falls outside the layer and
+writes nothing there.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_clipmed.gui.layers import (
+    TAG,
+    LayerTag,
+    Placement,
+    Role,
+    describe_angles,
+    image_layer,
+    place_views,
+    spatial,
+    tag_of,
+    view_names,
+)
+from napari_clipmed.gui.theme import RESEARCH_USE, view_colour
+from napari_clipmed.study import Kind, Projection, Study
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image, Layer, Points, Shapes
+
+FIT = 0.94
+"""Share of the canvas that a framed view fills."""
+
+
+class Hanging:
+    """One study on one viewer's canvas.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Held weakly.
+    study : Study
+        Shown at once.
+    """
+
+    def __init__(self, viewer: napari.Viewer, study: Study) -> None:
+        self._viewer = weakref.ref(viewer)
+        self.study = study
+        self.names = view_names(study)
+        self.placements = place_views(study)
+        self.images = [
+            image_layer(view, index, self.names[index], self.placements[index], study.image_hash)
+            for index, view in enumerate(study.views)
+        ]
+        self._titles: Points | None = None
+        self._border: Shapes | None = None
+        self.active = 0
+
+    @property
+    def viewer(self) -> napari.Viewer:
+        """The viewer; gone only when the window is."""
+        viewer = self._viewer()
+        if viewer is None:
+            raise RuntimeError("The viewer of this study was closed")
+        return viewer
+
+    def hang(self) -> None:
+        """Add the layers, draw titles and border, write the standing words, frame all views."""
+        layers = self.viewer.layers
+        for image in self.images:
+            layers.append(image)
+        self._border = self._make_border()
+        layers.append(self._border)
+        self._titles = self._make_titles()
+        layers.append(self._titles)
+        layers.selection.active = self.images[0]
+        self.write_standing_words()
+        self.frame()
+
+    def take_down(self) -> None:
+        """Remove every layer of this study, and the standing words."""
+        for layer in [layer for layer in self.viewer.layers if tag_of(layer) is not None]:
+            self.viewer.layers.remove(layer)
+        self.viewer.canvas.overlays.text.visible = False
+
+    def insert(self, layer: Layer) -> None:
+        """Add a layer below titles and border, keeping the current selection."""
+        layers = self.viewer.layers
+        active = layers.selection.active
+        tops = [i for i, other in enumerate(layers) if other in (self._border, self._titles)]
+        layers.insert(min(tops, default=len(layers)), layer)
+        if active is not None and active in layers:
+            layers.selection.active = active
+
+    def relabel(self, study: Study) -> None:
+        """Show other projections for the same pixels: names, tags and titles change, masks stay."""
+        self.study = study
+        self.names = view_names(study)
+        for layer in self.viewer.layers:
+            tag = tag_of(layer)
+            if tag is None or tag.view_index < 0:
+                continue
+            view = study.views[tag.view_index]
+            layer.metadata[TAG] = LayerTag(tag.role, tag.view_index, tag.study_hash, view.projection)
+            layer.name = layer_name(self.names[tag.view_index], tag.role)
+        self.redraw_titles()
+        self.mark_active(self.active)
+
+    def pane_at(self, y: float, x: float) -> int | None:
+        """Which view lies under a world point; None between and around them."""
+        return next((i for i, place in enumerate(self.placements) if place.contains(y, x)), None)
+
+    def mark_active(self, index: int) -> None:
+        """Draw the border around the pane that editing goes to."""
+        self.active = index
+        if self._border is None or self._border not in self.viewer.layers:
+            return
+        self._border.data = [_rectangle(self.placements[index])]
+        self._border.edge_color = [view_colour(self.names[index])]
+        self._border.selected_data = set()
+
+    def frame(self, index: int | None = None) -> None:
+        """Point the camera at one view, or at all (`None`)."""
+        places = self.placements if index is None else (self.placements[index],)
+        boxes = np.array([place.box for place in places])
+        y0, x0 = boxes[:, :2].min(axis=0)
+        y1, x1 = boxes[:, 2:].max(axis=0)
+        height, width = self.viewer.canvas.size
+        camera = self.viewer.scene.camera
+        camera.center = (0.0, (y0 + y1) / 2, (x0 + x1) / 2)
+        camera.zoom = FIT * min(height / (y1 - y0), width / (x1 - x0))
+
+    def redraw_titles(self) -> None:
+        """Write the pane titles anew."""
+        if self._titles is None or self._titles not in self.viewer.layers:
+            return
+        self.viewer.layers.remove(self._titles)
+        active = self.viewer.layers.selection.active
+        self._titles = self._make_titles()
+        self.viewer.layers.append(self._titles)
+        self.viewer.layers.selection.active = active
+
+    def write_standing_words(self) -> None:
+        """Keep "research use" and SIMULATED on the canvas."""
+        overlay = self.viewer.canvas.overlays.text
+        overlay.text = f"SIMULATED   ·   {RESEARCH_USE}" if self.study.synthetic else RESEARCH_USE
+        overlay.position = "bottom_center"
+        overlay.font_size = 9
+        overlay.visible = True
+
+    def _make_border(self) -> Shapes:
+        from napari.layers import Shapes
+
+        place = self.placements[0]
+        layer = Shapes(
+            [_rectangle(place)],
+            shape_type="rectangle",
+            face_color="transparent",
+            edge_color=view_colour(self.names[0]),
+            edge_width=0.005 * (place.box[3] - place.box[1]),
+            name="Active pane",
+            metadata={TAG: self._canvas_tag(Role.BORDER)},
+            **spatial(place, flat=True),
+        )
+        layer.editable = False
+        return layer
+
+    def _make_titles(self) -> Points:
+        from napari.layers import Points
+
+        places, words, colours = self._title_words()
+        layer = Points(
+            np.array(places),
+            size=0.001,
+            face_color="transparent",
+            border_width=0,
+            features={"words": words},
+            text={"string": "{words}", "anchor": "upper_left", "size": 11, "color": np.array(colours)},
+            name="Pane titles",
+            metadata={TAG: self._canvas_tag(Role.TITLES)},
+            **spatial(self.placements[0], flat=True),
+        )
+        layer.editable = False
+        return layer
+
+    def _title_words(self) -> tuple[list[tuple[float, float]], list[str], list[Any]]:
+        """Position, text and colour of each title, and of R and L beside a film."""
+        from napari.utils.colormaps.standardize_color import transform_color
+
+        places: list[tuple[float, float]] = []
+        words: list[str] = []
+        colours: list[Any] = []
+        for place, name, view in zip(self.placements, self.names, self.study.views, strict=True):
+            y0, x0, y1, x1 = place.box
+            inset = 0.015 * (x1 - x0)
+            places.append((y0 + inset, x0 + inset))
+            words.append("   ".join(part for part in (name, describe_angles(view)) if part))
+            colours.append(transform_color(view_colour(name))[0])
+            if self.study.kind is Kind.CHEST and view.projection in (Projection.PA, Projection.AP):
+                middle = (y0 + y1) / 2
+                places += [(middle, x0 + inset), (middle, x1 - 4 * inset)]
+                words += ["R", "L"]
+                colours += [transform_color("white")[0]] * 2
+        return places, words, colours
+
+    def _canvas_tag(self, role: Role) -> LayerTag:
+        return LayerTag(role, -1, self.study.image_hash)
+
+
+def layer_name(view_name: str, role: Role) -> str:
+    """Name shown in napari's layer list."""
+    return {Role.IMAGE: view_name, Role.LABELS: f"{view_name} mask", Role.CAM: f"{view_name} CAM"}[role]
+
+
+def _rectangle(place: Placement) -> Any:
+    y0, x0, y1, x1 = place.box
+    return np.array([(y0, x0), (y0, x1), (y1, x1), (y1, x0)])
+
+
+def image_of(hanging: Hanging, index: int) -> Image | None:
+    """The image layer of a view, or None when the person removed it from the layer list."""
+    image = hanging.images[index]
+    return image if image in hanging.viewer.layers else None

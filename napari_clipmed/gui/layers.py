@@ -1,0 +1,270 @@
+"""How the views of a study become napari layers: where they lie, how they are recognised, what they share.
+
+A layer is recognised by `layer.metadata["clipmed"]`, a `LayerTag`, never by its name or position. Every layer
+carries `axis_labels`, `units` and `scale`; napari drops the units of all layers when one lacks them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_clipmed.gui.theme import MASK_COLOURS
+from napari_clipmed.study import DisplayWindow, Projection, Study, View
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels, Layer
+
+TAG = "clipmed"
+TIME_MS, TIME_INDEX = "time", "frame"
+"""Label of the time axis in milliseconds, and of one that only counts frames."""
+
+GAP = 0.04
+"""Room between two views, as a fraction of the wider one."""
+
+UNIFORM_TOLERANCE = 0.02
+"""Largest deviation of a frame interval from the median for a run to count as evenly timed."""
+
+
+class Role(StrEnum):
+    """What a layer is for."""
+
+    IMAGE = "image"
+    CAM = "cam"
+    LABELS = "labels"
+    TITLES = "titles"
+    BORDER = "border"
+
+
+@dataclass(frozen=True)
+class LayerTag:
+    """What `layer.metadata["clipmed"]` holds.
+
+    Parameters
+    ----------
+    role : Role
+        What the layer is for.
+    view_index : int
+        Entry of `Study.views`; -1 for a layer that belongs to the canvas as a whole.
+    study_hash : str
+        `Study.image_hash` of the study that the layer belongs to.
+    projection : Projection
+        From where the view was taken; a relabelled view gets a new tag.
+    """
+
+    role: Role
+    view_index: int
+    study_hash: str
+    projection: Projection = Projection.UNKNOWN
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a view lies on the canvas, in world units.
+
+    Parameters
+    ----------
+    scale, translate : tuple of float
+        For (time, y, x) of the image layer.
+    units, axis_labels : tuple of str
+        Same for all views of a study.
+    shape : (int, int)
+        Height and width in pixels.
+    """
+
+    scale: tuple[float, float, float]
+    translate: tuple[float, float, float]
+    units: tuple[str, str, str]
+    axis_labels: tuple[str, str, str]
+    shape: tuple[int, int]
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Outer edges (y0, x0, y1, x1) of the picture in world units."""
+        y0, x0 = self.translate[1] - self.scale[1] / 2, self.translate[2] - self.scale[2] / 2
+        return y0, x0, y0 + self.shape[0] * self.scale[1], x0 + self.shape[1] * self.scale[2]
+
+    def contains(self, y: float, x: float) -> bool:
+        """Whether a world point lies in the picture."""
+        y0, x0, y1, x1 = self.box
+        return y0 <= y < y1 and x0 <= x < x1
+
+    def moved(self, dy: float, dx: float) -> Placement:
+        """The same picture elsewhere."""
+        t, y, x = self.translate
+        return Placement(self.scale, (t, y + dy, x + dx), self.units, self.axis_labels, self.shape)
+
+    def sub_box(
+        self, box: tuple[float, float, float, float], grid: tuple[int, int]
+    ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Scale and translate of a coarse grid of cells laid over a box of the picture.
+
+        Parameters
+        ----------
+        box : (row0, column0, row1, column1)
+            Edges in pixels of the view; parts outside the picture are allowed.
+        grid : (h, w)
+            Cells over the box.
+        """
+        row0, column0, row1, column1 = box
+        y0, x0, _, _ = self.box
+        cell_y = (row1 - row0) * self.scale[1] / grid[0]
+        cell_x = (column1 - column0) * self.scale[2] / grid[1]
+        scale = (self.scale[0], cell_y, cell_x)
+        corner = (y0 + row0 * self.scale[1] + cell_y / 2, x0 + column0 * self.scale[2] + cell_x / 2)
+        return scale, (self.translate[0], *corner)
+
+
+def is_uniform(view: View) -> bool:
+    """Whether one interval describes all frames of a view to within 2 %."""
+    steps = np.diff(view.timing.times_ms)
+    interval = view.timing.interval_ms
+    return interval > 0 and bool(np.all(np.abs(steps - interval) <= UNIFORM_TOLERANCE * interval))
+
+
+def time_in_ms(study: Study) -> bool:
+    """Whether the slider may count milliseconds: every view evenly timed on a known base."""
+    moving = [view for view in study.views if view.n_frames > 1]
+    return bool(moving) and all(view.timing.known and is_uniform(view) for view in moving)
+
+
+def place_views(study: Study) -> tuple[Placement, ...]:
+    """Lay the views side by side, in order, centred on one line.
+
+    Millimetres are used only when every view knows its own, milliseconds likewise.
+    """
+    in_mm = all(view.spacing.known for view in study.views)
+    in_ms = time_in_ms(study)
+    units = ("ms" if in_ms else "pixel", *(("mm", "mm") if in_mm else ("pixel", "pixel")))
+    labels = (TIME_MS if in_ms else TIME_INDEX, "y", "x")
+    scales = [
+        (
+            view.timing.interval_ms if in_ms and view.n_frames > 1 else 1.0,
+            view.spacing.row_mm if in_mm else 1.0,
+            view.spacing.column_mm if in_mm else 1.0,
+        )
+        for view in study.views
+    ]
+    shapes = [(view.pixels.shape[1], view.pixels.shape[2]) for view in study.views]
+    gap = GAP * max(shape[1] * scale[2] for shape, scale in zip(shapes, scales, strict=True))
+    placements, left = [], 0.0
+    for shape, scale in zip(shapes, scales, strict=True):
+        corner = (0.0, scale[1] / 2 - shape[0] * scale[1] / 2, left + scale[2] / 2)
+        placements.append(Placement(scale, corner, units, labels, shape))  # type: ignore[arg-type]
+        left += shape[1] * scale[2] + gap
+    return tuple(placements)
+
+
+def view_names(study: Study) -> tuple[str, ...]:
+    """A short name for each view, unique within the study: "AP", "LA", "LA 2", "View 1"."""
+    names: list[str] = []
+    for index, view in enumerate(study.views):
+        unknown = view.projection is Projection.UNKNOWN
+        base = f"View {index + 1}" if unknown else str(view.projection)
+        used = sum(1 for name in names if name.split(" ")[0] == base)
+        names.append(base if unknown or not used else f"{base} {used + 1}")
+    return tuple(names)
+
+
+def describe_angles(view: View) -> str:
+    """Positioner angles as they are spoken: "RAO 30° CRA 15°"; empty where unknown."""
+    if view.angles is None:
+        return ""
+    primary, secondary = (round(angle) for angle in view.angles)
+    first = f"{'LAO' if primary > 0 else 'RAO'} {abs(primary)}°" if primary else "0°"
+    second = f"{'CRA' if secondary > 0 else 'CAU'} {abs(secondary)}°" if secondary else "0°"
+    return f"{first} / {second}"
+
+
+def tag_of(layer: Layer) -> LayerTag | None:
+    """The tag of one of our layers; None for any other."""
+    tag = layer.metadata.get(TAG)
+    return tag if isinstance(tag, LayerTag) else None
+
+
+def copy_spatial(layer: Layer) -> dict[str, Any]:
+    """Keyword arguments that lay a new layer of the same shape exactly over an existing one."""
+    return {
+        "scale": layer.scale,
+        "translate": layer.translate,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine,
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+    }
+
+
+def spatial(placement: Placement, flat: bool = False) -> dict[str, Any]:
+    """Keyword arguments for a layer at a placement; `flat` for drawings that show at every time."""
+    if flat:
+        return {"units": placement.units[1:], "axis_labels": placement.axis_labels[1:]}
+    return {
+        "scale": placement.scale,
+        "translate": placement.translate,
+        "units": placement.units,
+        "axis_labels": placement.axis_labels,
+    }
+
+
+def contrast_limits(window: DisplayWindow) -> tuple[float, float]:
+    """Window as contrast limits, never empty (napari refuses low >= high)."""
+    low, high = float(window.low), float(window.high)
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def native_window(view: View) -> DisplayWindow:
+    """A window for the unsubtracted frames: the 0.5 to 99.5 percentile of a thinned sample."""
+    source = view.native if view.native is not None else view.pixels
+    sample = source[:: max(1, len(source) // 4), ::4, ::4]
+    low, high = np.percentile(sample, (0.5, 99.5))
+    return DisplayWindow(float(low), float(high), "unsubtracted")
+
+
+def image_layer(view: View, index: int, name: str, placement: Placement, study_hash: str) -> Image:
+    """The layer that shows a run or film with its own window; `rgb` is never guessed."""
+    from napari.layers import Image
+
+    layer = Image(
+        view.pixels,
+        name=name,
+        rgb=False,
+        contrast_limits=contrast_limits(view.window),
+        interpolation2d="linear",
+        metadata={TAG: LayerTag(Role.IMAGE, index, study_hash, view.projection)},
+        **spatial(placement),
+    )
+    if np.issubdtype(view.pixels.dtype, np.integer):
+        low, high = layer.contrast_limits
+        limits = np.iinfo(view.pixels.dtype)
+        layer.contrast_limits_range = (min(low, 0.0), max(high, min(float(limits.max), 4 * high)))
+    return layer
+
+
+def labels_layer(image: Image, name: str) -> Labels:
+    """An empty, editable mask layer lying exactly over an image layer."""
+    from napari.layers import Labels
+
+    tag = image.metadata[TAG]
+    layer = Labels(
+        np.zeros(image.data.shape, dtype=np.uint8),
+        name=name,
+        opacity=0.6,
+        metadata={TAG: LayerTag(Role.LABELS, tag.view_index, tag.study_hash, tag.projection)},
+        **copy_spatial(image),
+    )
+    layer.brush_size = max(3, min(image.data.shape[-2:]) // 64)
+    return layer
+
+
+def mask_colours(classes: dict[int, str]) -> Any:
+    """Colormap of mask classes: fixed colours, background and unknown values transparent or grey."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    table: dict[int | None, Any] = {None: "#BBBBBB", 0: "transparent"}
+    for value in range(1, max([*classes, len(MASK_COLOURS)]) + 1):
+        table[value] = MASK_COLOURS[(value - 1) % len(MASK_COLOURS)]
+    return DirectLabelColormap(color_dict=table)

@@ -1,0 +1,70 @@
+"""The person's preferences: napari's Preferences page where it knows us, sensible defaults elsewhere."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+PLUGIN = "napari-clipmed"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the manifest's `configurations` offer; the defaults of both are the same (a test compares).
+
+    Parameters
+    ----------
+    device, precision : str
+        As `inference.Engine` takes them.
+    cache_mb : int
+        Memory budget of the feature cache in MiB.
+    workspace : str
+        Folder of labels, masks and fine-tuned models; empty for the user's data folder.
+    side_convention : str
+        "picture" or "patient": whose left a typed "left" means.
+    classify_on_open : bool
+        Start the diagnosis as soon as a study is shown.
+    author : str
+        Stored beside each accepted label and mask.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    cache_mb: int = 512
+    workspace: str = ""
+    side_convention: str = "picture"
+    classify_on_open: bool = True
+    author: str = ""
+
+    @property
+    def workspace_path(self) -> Path:
+        """The folder that `workspace` names, made absolute."""
+        return Path(self.workspace).expanduser() if self.workspace.strip() else home() / "workspace"
+
+
+def home() -> Path:
+    """Where models, samples and the default workspace live (`CLIPMED_HOME`, else the user's data folder)."""
+    chosen = os.environ.get("CLIPMED_HOME")
+    if chosen:
+        return Path(chosen)
+    from platformdirs import user_data_path
+
+    return user_data_path(PLUGIN, appauthor=False)
+
+
+def read_settings() -> Settings:
+    """The preferences as they are now; the defaults where napari does not know the plugin."""
+    from napari.settings import get_plugin_settings
+
+    try:
+        stored = get_plugin_settings(PLUGIN)
+    except KeyError:
+        return Settings()
+    values = {}
+    for field in fields(Settings):
+        for category in ("inference", "review"):
+            group = getattr(stored, category, None)
+            if hasattr(group, field.name):
+                values[field.name] = getattr(group, field.name)
+    return Settings(**values)
