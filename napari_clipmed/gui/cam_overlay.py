@@ -6,17 +6,20 @@ is transparent at 0 and grows opaque with the activation; vessels outside the ho
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_clipmed.gui.layers import TAG, LayerTag, Placement, Role
-from napari_clipmed.study import Projection
+from napari_clipmed.gui.layers import TAG, LayerTag, Placement, Role, layer_name
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.utils import Colormap
+
+    from napari_clipmed.gui.hanging import Hanging
+    from napari_clipmed.inference.results import Saliency
 
 CAM_COLORMAP = "clipmed heat"
 FULL_ALPHA = 0.85
@@ -27,6 +30,7 @@ def heat_colormap() -> Colormap:
     """Viridis' warm sister (inferno) with alpha rising from 0, for `translucent_no_depth` blending."""
     from napari.utils import Colormap
     from napari.utils.colormaps import ensure_colormap
+
 
     levels = np.linspace(0.0, 1.0, 64)
     colours = np.asarray(ensure_colormap("inferno").map(0.35 + 0.6 * levels))
@@ -97,6 +101,22 @@ def cam_layer(
     )
 
 
-def cam_tag(view_index: int, study_hash: str, projection: Projection) -> LayerTag:
-    """Tag of an overlay."""
-    return LayerTag(Role.CAM, view_index, study_hash, projection)
+def cam_layers(saliency: Saliency, views: Mapping[str, int], hanging: Hanging) -> Iterator[Image]:
+    """The overlays of a study.
+
+    Parameters
+    ----------
+    views : mapping of str to int
+        Which view each name in `saliency` means.
+    """
+    for name, index in views.items():
+        view = hanging.study.views[index]
+        yield cam_layer(
+            saliency.maps[name],
+            saliency.frames[name],
+            view.n_frames,
+            hanging.placements[index],
+            saliency.boxes.get(name),
+            LayerTag(Role.CAM, index, hanging.study.image_hash, view.projection),
+            layer_name(hanging.names[index], Role.CAM),
+        )

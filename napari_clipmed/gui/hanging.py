@@ -1,12 +1,13 @@
 """AP and LA side by side on one canvas: layers, pane titles, the border of the active pane, the camera.
 
-The views are told apart by `translate`, so that a brush stroke over the other pane falls outside the layer and
-writes nothing there.
+The views are told apart by `translate`, so that a brush stroke over the other pane falls outside the layer
+and writes nothing there.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,11 @@ from napari_clipmed.gui.layers import (
     LayerTag,
     Placement,
     Role,
+    contrast_limits,
     describe_angles,
     image_layer,
+    layer_name,
+    native_window,
     place_views,
     spatial,
     tag_of,
@@ -30,8 +34,12 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image, Layer, Points, Shapes
 
-FIT = 0.94
+FIT = 0.92
 """Share of the canvas that a framed view fills."""
+
+TITLE_SIZE = 11
+TITLE_GAP = 0.006
+"""Room between a title and its picture, as a fraction of the picture's width."""
 
 
 class Hanging:
@@ -42,21 +50,24 @@ class Hanging:
     viewer : napari.Viewer
         Held weakly.
     study : Study
-        Shown at once.
+        What to hang.
+    images : sequence of Image, optional
+        Layers of that study that a reader has already put on the canvas, in view order.
     """
 
-    def __init__(self, viewer: napari.Viewer, study: Study) -> None:
+    def __init__(self, viewer: napari.Viewer, study: Study, images: Sequence[Image] = ()) -> None:
         self._viewer = weakref.ref(viewer)
         self.study = study
         self.names = view_names(study)
         self.placements = place_views(study)
-        self.images = [
+        self.images = list(images) or [
             image_layer(view, index, self.names[index], self.placements[index], study.image_hash)
             for index, view in enumerate(study.views)
         ]
         self._titles: Points | None = None
         self._border: Shapes | None = None
         self.active = 0
+        self.native = False
 
     @property
     def viewer(self) -> napari.Viewer:
@@ -70,7 +81,8 @@ class Hanging:
         """Add the layers, draw titles and border, write the standing words, frame all views."""
         layers = self.viewer.layers
         for image in self.images:
-            layers.append(image)
+            if image not in layers:
+                layers.append(image)
         self._border = self._make_border()
         layers.append(self._border)
         self._titles = self._make_titles()
@@ -79,10 +91,11 @@ class Hanging:
         self.write_standing_words()
         self.frame()
 
-    def take_down(self) -> None:
-        """Remove every layer of this study, and the standing words."""
+    def take_down(self, keep: Sequence[Layer] = ()) -> None:
+        """Remove every tagged layer except `keep`, and the standing words."""
         for layer in [layer for layer in self.viewer.layers if tag_of(layer) is not None]:
-            self.viewer.layers.remove(layer)
+            if layer not in keep:
+                self.viewer.layers.remove(layer)
         self.viewer.canvas.overlays.text.visible = False
 
     def insert(self, layer: Layer) -> None:
@@ -132,15 +145,25 @@ class Hanging:
         camera.center = (0.0, (y0 + y1) / 2, (x0 + x1) / 2)
         camera.zoom = FIT * min(height / (y1 - y0), width / (x1 - x0))
 
-    def redraw_titles(self) -> None:
-        """Write the pane titles anew."""
+    def redraw_titles(self, ended: Collection[int] = ()) -> None:
+        """Write the pane titles anew; the views in `ended` have no frame at the slider's time."""
         if self._titles is None or self._titles not in self.viewer.layers:
             return
-        self.viewer.layers.remove(self._titles)
-        active = self.viewer.layers.selection.active
-        self._titles = self._make_titles()
-        self.viewer.layers.append(self._titles)
-        self.viewer.layers.selection.active = active
+        _, words, colours = self._title_words(ended)
+        self._titles.features = {"words": words}
+        self._titles.text = _text(colours)
+
+    def show_native(self, native: bool) -> bool:
+        """Switch between the subtracted and the unsubtracted frames; whether any view has both."""
+        changed = False
+        for image, view in zip(self.images, self.study.views, strict=True):
+            if view.native is None:
+                continue
+            image.data = view.native if native else view.pixels
+            image.contrast_limits = contrast_limits(native_window(view) if native else view.window)
+            changed = True
+        self.native = native and changed
+        return changed
 
     def write_standing_words(self) -> None:
         """Keep "research use" and SIMULATED on the canvas."""
@@ -159,7 +182,7 @@ class Hanging:
             shape_type="rectangle",
             face_color="transparent",
             edge_color=view_colour(self.names[0]),
-            edge_width=0.005 * (place.box[3] - place.box[1]),
+            edge_width=0.008 * (place.box[3] - place.box[1]),
             name="Active pane",
             metadata={TAG: self._canvas_tag(Role.BORDER)},
             **spatial(place, flat=True),
@@ -175,9 +198,9 @@ class Hanging:
             np.array(places),
             size=0.001,
             face_color="transparent",
-            border_width=0,
+            border_color="transparent",
             features={"words": words},
-            text={"string": "{words}", "anchor": "upper_left", "size": 11, "color": np.array(colours)},
+            text=_text(colours),
             name="Pane titles",
             metadata={TAG: self._canvas_tag(Role.TITLES)},
             **spatial(self.placements[0], flat=True),
@@ -185,33 +208,37 @@ class Hanging:
         layer.editable = False
         return layer
 
-    def _title_words(self) -> tuple[list[tuple[float, float]], list[str], list[Any]]:
+    def _title_words(
+        self, ended: Collection[int] = ()
+    ) -> tuple[list[tuple[float, float]], list[str], list[str]]:
         """Position, text and colour of each title, and of R and L beside a film."""
-        from napari.utils.colormaps.standardize_color import transform_color
-
         places: list[tuple[float, float]] = []
         words: list[str] = []
-        colours: list[Any] = []
-        for place, name, view in zip(self.placements, self.names, self.study.views, strict=True):
+        colours: list[str] = []
+        for index, (place, name, view) in enumerate(
+            zip(self.placements, self.names, self.study.views, strict=True)
+        ):
             y0, x0, y1, x1 = place.box
-            inset = 0.015 * (x1 - x0)
-            places.append((y0 + inset, x0 + inset))
-            words.append("   ".join(part for part in (name, describe_angles(view)) if part))
-            colours.append(transform_color(view_colour(name))[0])
+            parts = [name, describe_angles(view), "run ended" if index in ended else ""]
+            places.append((y0 - TITLE_GAP * (x1 - x0), x0))
+            words.append("   ".join(part for part in parts if part))
+            colours.append(view_colour(name))
             if self.study.kind is Kind.CHEST and view.projection in (Projection.PA, Projection.AP):
-                middle = (y0 + y1) / 2
-                places += [(middle, x0 + inset), (middle, x1 - 4 * inset)]
+                inset, upper = 0.025 * (x1 - x0), y0 + 0.12 * (y1 - y0)
+                places += [(upper, x0 + inset), (upper, x1 - 2 * inset)]
                 words += ["R", "L"]
-                colours += [transform_color("white")[0]] * 2
+                colours += ["#FFFFFF"] * 2
         return places, words, colours
 
     def _canvas_tag(self, role: Role) -> LayerTag:
         return LayerTag(role, -1, self.study.image_hash)
 
 
-def layer_name(view_name: str, role: Role) -> str:
-    """Name shown in napari's layer list."""
-    return {Role.IMAGE: view_name, Role.LABELS: f"{view_name} mask", Role.CAM: f"{view_name} CAM"}[role]
+def _text(colours: Sequence[str]) -> dict[str, Any]:
+    from napari.utils.colormaps.standardize_color import transform_color
+
+    colour = np.concatenate([transform_color(colour) for colour in colours])
+    return {"string": "{words}", "anchor": "upper_left", "size": TITLE_SIZE, "color": colour}
 
 
 def _rectangle(place: Placement) -> Any:

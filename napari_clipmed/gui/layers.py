@@ -6,6 +6,7 @@ carries `axis_labels`, `units` and `scale`; napari drops the units of all layers
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,13 @@ from napari_clipmed.gui.theme import MASK_COLOURS
 from napari_clipmed.study import DisplayWindow, Projection, Study, View
 
 if TYPE_CHECKING:
+    import napari
     from napari.layers import Image, Labels, Layer
 
 TAG = "clipmed"
+STUDY = "clipmed_study"
+"""Under this key a reader hands the `Study` over, on its first image layer; the session takes it there."""
+
 TIME_MS, TIME_INDEX = "time", "frame"
 """Label of the time axis in milliseconds, and of one that only counts frames."""
 
@@ -169,6 +174,11 @@ def view_names(study: Study) -> tuple[str, ...]:
     return tuple(names)
 
 
+def layer_name(view_name: str, role: Role) -> str:
+    """Name shown in napari's layer list."""
+    return {Role.IMAGE: view_name, Role.LABELS: f"{view_name} mask", Role.CAM: f"{view_name} CAM"}[role]
+
+
 def describe_angles(view: View) -> str:
     """Positioner angles as they are spoken: "RAO 30° CRA 15°"; empty where unknown."""
     if view.angles is None:
@@ -183,6 +193,31 @@ def tag_of(layer: Layer) -> LayerTag | None:
     """The tag of one of our layers; None for any other."""
     tag = layer.metadata.get(TAG)
     return tag if isinstance(tag, LayerTag) else None
+
+
+def handed_over(viewer: napari.Viewer, shown: Collection[Layer]) -> tuple[Study, list[Image]] | None:
+    """A study whose layers a napari reader has put on the canvas and no session has taken over yet.
+
+    Parameters
+    ----------
+    shown : collection of Layer
+        Image layers of the study already open, which may be the same study.
+    """
+    for layer in viewer.layers:
+        study = layer.metadata.get(STUDY)
+        if not isinstance(study, Study):
+            continue
+        images = [
+            other
+            for other in viewer.layers
+            if (tag := tag_of(other))
+            and (tag.role, tag.study_hash) == (Role.IMAGE, study.image_hash)
+            and other not in shown
+        ]
+        if len(images) == len(study.views):
+            del layer.metadata[STUDY]
+            return study, sorted(images, key=lambda image: image.metadata[TAG].view_index)
+    return None
 
 
 def copy_spatial(layer: Layer) -> dict[str, Any]:

@@ -7,22 +7,25 @@ to jobs.
 
 from __future__ import annotations
 
-import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_clipmed.errors import ModelError
-from napari_clipmed.gui.cam_overlay import cam_layer, cam_tag
-from napari_clipmed.gui.hanging import Hanging, image_of, layer_name
+from napari_clipmed.gui.backend import Backend
+from napari_clipmed.gui.cam_overlay import cam_layers
+from napari_clipmed.gui.hanging import Hanging, image_of
 from napari_clipmed.gui.jobs import JobRunner
-from napari_clipmed.gui.layers import Role, labels_layer, mask_colours, tag_of
-from napari_clipmed.gui.settings import Settings, home, read_settings
+from napari_clipmed.gui.keys import bind_session_keys
+from napari_clipmed.gui.layers import Role, handed_over, layer_name, tag_of
+from napari_clipmed.gui.masks import Masks
+from napari_clipmed.gui.pane_follow import PaneFollow
+from napari_clipmed.gui.settings import Settings, read_settings
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import Projection, Study
 
@@ -34,8 +37,6 @@ if TYPE_CHECKING:
     from napari_clipmed.inference.results import Diagnosis, Saliency
     from napari_clipmed.models.registry import Registry
     from napari_clipmed.records import Store
-
-DEFAULT_CLASSES = {1: "finding"}
 
 
 class ReviewSession(QObject):
@@ -53,12 +54,14 @@ class ReviewSession(QObject):
         Index of the view whose mask was painted, written or undone.
     models_changed : Signal(str)
         Another model was chosen for this task ("diagnosis" or "segmentation").
+    native_changed : Signal(bool)
+        Whether the unsubtracted frames are shown.
+    open_failed : Signal(object)
+        The `ClipmedError` that kept a study from opening.
     message : Signal(str)
         A sentence for the person.
     jobs : JobRunner
         Work off the GUI thread.
-    classes : dict of int to str
-        Mask value and its title, shared by all views.
     """
 
     study_changed = Signal(object)
@@ -68,26 +71,31 @@ class ReviewSession(QObject):
     active_view_changed = Signal(str)
     mask_changed = Signal(object)
     models_changed = Signal(str)
+    native_changed = Signal(bool)
+    open_failed = Signal(object)
     message = Signal(str)
 
     def __init__(self, viewer: napari.Viewer) -> None:
         super().__init__()
         self._viewer = weakref.ref(viewer)
         self.jobs = JobRunner(self)
-        self.classes: dict[int, str] = dict(DEFAULT_CLASSES)
         self.hanging: Hanging | None = None
         self._study: Study | None = None
         self._diagnosis: Diagnosis | None = None
         self._saliency: Saliency | None = None
-        self._lock = threading.RLock()
-        self._engine: Engine | None = None
-        self._store: Store | None = None
-        self._model_ids: dict[str, str] = {}
+        self.backend = Backend()
+        self.masks = Masks(self._add, lambda layer: layer in self.viewer.layers, self.mask_changed.emit)
         self._shown_frames: dict[str, int] = {}
-        self._labels: dict[int, Labels] = {}
-        self._cams: dict[int, Image] = {}
+        self._ended: set[int] = set()
+        self._keys: dict[str, Callable[[], object]] = {}
+        self._arranging = False
         viewer.dims.events.point.connect(self._on_time_moved)
         viewer.layers.selection.events.active.connect(self._on_layer_chosen)
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        self._pane_follow = PaneFollow(self)
+        self._pane_follow.attach(viewer)
+        bind_session_keys(self)
+        self._adopt()
 
     # -- what is open -------------------------------------------------------------------------------------
 
@@ -131,15 +139,30 @@ class ReviewSession(QObject):
             progress.step(f"Reading {chosen[0].name}")
             return open_study(chosen[0] if len(chosen) == 1 else chosen)
 
-        self.jobs.start(read, title=f"Open {chosen[0].name}", on_done=self.show_study, key="open")
+        self.jobs.start(
+            read,
+            title=f"Open {chosen[0].name}",
+            on_done=self.show_study,
+            on_error=self.open_failed.emit,
+            key="open",
+        )
 
-    def show_study(self, study: Study) -> None:
-        """Hang a study; the one shown before is closed."""
-        self._clear()
-        self._study = study
-        self.hanging = Hanging(self.viewer, study)
-        self.hanging.hang()
-        self.go_to_frame(0, 0)
+    def show_study(self, study: Study, images: Sequence[Image] = ()) -> None:
+        """Hang a study; the one shown before is closed.
+
+        Parameters
+        ----------
+        images : sequence of Image
+            Layers of this study that a napari reader has added already.
+        """
+        with self._quiet():
+            self._clear(keep=images)
+            self._study = study
+            self.hanging = Hanging(self.viewer, study, images)
+            self.hanging.hang()
+            for image in self.hanging.images:
+                self._bind_to(image)
+            self.go_to_frame(0, 0)
         self.study_changed.emit(study)
         self.active_view_changed.emit(self.view_names[0])
         self._on_time_moved()
@@ -147,7 +170,8 @@ class ReviewSession(QObject):
     def close_study(self) -> None:
         """Take the study off the canvas and forget its answers."""
         if self._study is not None:
-            self._clear()
+            with self._quiet():
+                self._clear()
             self.study_changed.emit(None)
 
     def relabel_view(self, index: int, projection: Projection) -> None:
@@ -218,30 +242,26 @@ class ReviewSession(QObject):
         LookupError
             When no study is open or its image layer was removed.
         """
-        layer = self._labels.get(view_index)
-        if layer is not None and layer in self.viewer.layers:
+        layer = self.masks.get(view_index)
+        if layer is not None:
             return layer
         image = self.image_layer(view_index)
-        if image is None or self.hanging is None:
+        if image is None:
             raise LookupError("No image to draw on; open a study first")
-        layer = labels_layer(image, layer_name(self.view_names[view_index], Role.LABELS))
-        layer.events.labels_update.connect(self._on_painted)
-        layer.events.paint.connect(self._on_painted)
-        self._labels[view_index] = layer
-        self._dress(layer)
-        self.hanging.insert(layer)
-        return layer
+        return self.masks.make(view_index, image, layer_name(self.view_names[view_index], Role.LABELS))
 
     def has_labels(self, view_index: int) -> bool:
         """Whether a mask layer exists for a view, without making one."""
-        layer = self._labels.get(view_index)
-        return layer is not None and layer in self.viewer.layers
+        return self.masks.get(view_index) is not None
+
+    @property
+    def classes(self) -> dict[int, str]:
+        """Mask value and its title, shared by all views; changed with `name_class`."""
+        return dict(self.masks.classes)
 
     def name_class(self, value: int, title: str) -> None:
         """Give a mask value a title; shown in napari's status bar and in the docks."""
-        self.classes[value] = title
-        for layer in self._labels.values():
-            self._dress(layer)
+        self.masks.name_class(value, title)
 
     def write_mask(
         self, view_index: int, frame: int, mask: NDArray[np.bool_], value: int, title: str = ""
@@ -263,42 +283,19 @@ class ReviewSession(QObject):
             How many pixels changed.
         """
         layer = self.labels_layer(view_index)
-        if mask.shape != layer.data.shape[1:]:
-            raise ValueError(f"A mask of {mask.shape} for frames of {layer.data.shape[1:]}")
         if value and title:
             self.name_class(value, title)
-        before = np.asarray(layer.data[frame])
-        after = np.where(mask, value, np.where((before == value) & (value > 0), 0, before))
-        rows, columns = np.nonzero(after != before)
-        if len(rows):
-            with layer.block_history():
-                layer.data_setitem((np.full_like(rows, frame), rows, columns), after[rows, columns])
-        if value:
-            layer.selected_label = value
-        return len(rows)
+        return self.masks.write(layer, frame, mask, value)
 
     def show_saliency(self, saliency: Saliency, opacity: float = 0.7) -> None:
         """Lay activation maps over their views; scrubbing computes nothing further."""
         self._remove_cams()
         self._saliency = saliency
-        if self.hanging is not None and self._study is not None:
-            for name, maps in saliency.maps.items():
-                index = self.view_index(name)
-                if index is None:
-                    continue
-                view = self._study.views[index]
-                layer = cam_layer(
-                    maps,
-                    saliency.frames[name],
-                    view.n_frames,
-                    self.hanging.placements[index],
-                    saliency.boxes.get(name),
-                    cam_tag(index, self._study.image_hash, view.projection),
-                    layer_name(self.view_names[index], Role.CAM),
-                )
+        if self.hanging is not None:
+            views = {name: index for name in saliency.maps if (index := self.view_index(name)) is not None}
+            for layer in cam_layers(saliency, views, self.hanging):
                 layer.opacity = opacity
-                self._cams[index] = layer
-                self.hanging.insert(layer)
+                self._add(layer)
         self.saliency_changed.emit(saliency)
 
     def hide_saliency(self) -> None:
@@ -308,9 +305,60 @@ class ReviewSession(QObject):
             self._saliency = None
             self.saliency_changed.emit(None)
 
+    def toggle_saliency(self) -> None:
+        """Show or hide the overlay without forgetting it."""
+        layers = self.cam_layers()
+        if not layers:
+            self.message.emit("No heat map yet: classify the study first.")
+        visible = any(layer.visible for layer in layers)
+        for layer in layers:
+            layer.visible = not visible
+
+    def show_native(self, native: bool) -> None:
+        """Show the unsubtracted frames, where the file has them, or the subtracted ones."""
+        if self.hanging is None:
+            return
+        if not self.hanging.show_native(native):
+            self.message.emit("This study has no unsubtracted frames.")
+        self.native_changed.emit(self.hanging.native)
+
+    @property
+    def showing_native(self) -> bool:
+        """Whether the unsubtracted frames are on the canvas."""
+        return self.hanging is not None and self.hanging.native
+
+    def frame_view(self, view_index: int | None = None) -> None:
+        """Point the camera at one view, or at all of them."""
+        if self.hanging is not None and (view_index is None or view_index < len(self._views)):
+            self.hanging.frame(view_index)
+            if view_index is not None:
+                self.select_image(view_index)
+
+    def select_image(self, view_index: int) -> None:
+        """Make the image of a view napari's active layer, unless a layer of that view already is."""
+        active = self.viewer.layers.selection.active
+        tag = tag_of(active) if active is not None else None
+        image = self.image_layer(view_index)
+        if image is not None and (tag is None or tag.view_index != view_index):
+            self.viewer.layers.selection.active = image
+
+    def bind_key(self, key: str, action: Callable[[], object]) -> None:
+        """Bind a key on the canvas and on every layer of ours, now and later.
+
+        Parameters
+        ----------
+        key : str
+            As napari writes it: "Alt-1", "Space".
+        """
+        self._keys[key] = action
+        self.viewer.bind_key(key, _ignoring_argument(action), overwrite=True)
+        for layer in self.viewer.layers:
+            if tag_of(layer) is not None:
+                layer.bind_key(key, _ignoring_argument(action), overwrite=True)
+
     def cam_layers(self) -> tuple[Image, ...]:
         """The overlays now on the canvas."""
-        return tuple(layer for layer in self._cams.values() if layer in self.viewer.layers)
+        return tuple(layer for layer in self.viewer.layers if (tag := tag_of(layer)) and tag.role is Role.CAM)
 
     # -- settings, models, records (jobs only: engine, store) ---------------------------------------------
 
@@ -325,59 +373,25 @@ class ReviewSession(QObject):
         return self.settings.workspace_path
 
     def registry(self) -> Registry:
-        """Models shipped, of the user and of the workspace; imports torch only when a network is loaded."""
-        from napari_clipmed.models.registry import Registry
-        from napari_clipmed.shipped import resource
-
-        return Registry([resource("models"), home() / "models", self.workspace / "models"])
+        """Models shipped, of the user and of the workspace."""
+        return self.backend.registry()
 
     def model_id(self, task: str) -> str:
         """The chosen model of a task; empty for the default one."""
-        return self._model_ids.get(task, "")
+        return self.backend.model_id(task)
 
     def choose_model(self, task: str, model_id: str) -> None:
         """Use another model from the next question on."""
-        if self._model_ids.get(task, "") == model_id:
-            return
-        with self._lock:
-            self._model_ids[task] = model_id
-            self._engine = None
-        self.models_changed.emit(task)
+        if self.backend.choose_model(task, model_id):
+            self.models_changed.emit(task)
 
     def engine(self) -> Engine:
-        """The engine for the chosen models, built on first use. Off the GUI thread only: this loads networks."""
-        from napari_clipmed.inference.cache import FeatureCache
-        from napari_clipmed.inference.engine import Engine
-
-        with self._lock:
-            if self._engine is None:
-                settings, registry = self.settings, self.registry()
-                entries: dict[str, Any] = {}
-                for task in ("diagnosis", "segmentation"):
-                    chosen = self._model_ids.get(task)
-                    try:
-                        entries[task] = registry.get(chosen) if chosen else registry.default(task)
-                    except ModelError:
-                        if chosen:
-                            raise
-                        entries[task] = None
-                self._engine = Engine(
-                    entries["diagnosis"],
-                    entries["segmentation"],
-                    device=settings.device,
-                    precision=settings.precision,
-                    cache=FeatureCache(settings.cache_mb * 2**20),
-                )
-            return self._engine
+        """The engine for the chosen models; off the GUI thread only, since this loads networks."""
+        return self.backend.engine()
 
     def store(self) -> Store:
-        """The annotation store of the workspace, opened on first use. Off the GUI thread only."""
-        from napari_clipmed.records import Store
-
-        with self._lock:
-            if self._store is None:
-                self._store = Store.open(self.workspace)
-            return self._store
+        """The annotation store of the workspace; off the GUI thread only."""
+        return self.backend.store()
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -404,45 +418,82 @@ class ReviewSession(QObject):
         return {name: self.frame_of(index) for index, name in enumerate(self.view_names)}
 
     def _on_time_moved(self, event: object = None) -> None:
-        if self._study is None:
+        if self._study is None or self._arranging:
             return
         frames = dict(self.shown_frames())
+        ended = {index for index in range(len(self._views)) if self.past_end(index)}
+        if self.hanging is not None and ended != self._ended:
+            self._ended = ended
+            self.hanging.redraw_titles(ended)
         if frames != self._shown_frames:
             self._shown_frames = frames
             self.frame_changed.emit(frames)
 
     def _on_layer_chosen(self, event: object = None) -> None:
+        if self._arranging:
+            return
         layer = self.viewer.layers.selection.active
         tag = tag_of(layer) if layer is not None else None
         if tag is not None and tag.view_index >= 0:
             self.activate_view(tag.view_index)
 
-    def _on_painted(self, event: Any = None) -> None:
-        tag = tag_of(event.source) if event is not None else None
-        if tag is not None:
-            self.mask_changed.emit(tag.view_index)
+    def _add(self, layer: Image | Labels) -> None:
+        """Put a further layer of the study on the canvas; the chosen layer stays chosen."""
+        if self.hanging is not None:
+            self._bind_to(layer)
+            with self._quiet():
+                self.hanging.insert(layer)
 
-    def _dress(self, layer: Labels) -> None:
-        values = sorted(self.classes)
-        layer.colormap = mask_colours(self.classes)
-        layer.features = {"index": values, "name": [self.classes[value] for value in values]}
+    def _bind_to(self, layer: Image | Labels) -> None:
+        for key, action in self._keys.items():
+            layer.bind_key(key, _ignoring_argument(action), overwrite=True)
+
+    def _on_inserted(self, event: object = None) -> None:
+        if not self._arranging:
+            QTimer.singleShot(0, self._adopt)
+
+    def _adopt(self) -> None:
+        """Take over a study whose layers a napari reader has put on the canvas."""
+        viewer = self._viewer()
+        found = handed_over(viewer, self.hanging.images if self.hanging else ()) if viewer else None
+        if found is not None:
+            self.show_study(*found)
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """While layers come and go, the slider and the selection move without meaning."""
+        before, self._arranging = self._arranging, True
+        try:
+            yield
+        finally:
+            self._arranging = before
 
     def _remove_cams(self) -> None:
-        for layer in self.cam_layers():
-            self.viewer.layers.remove(layer)
-        self._cams = {}
+        with self._quiet():
+            for layer in self.cam_layers():
+                self.viewer.layers.remove(layer)
 
     def _forget_answers(self) -> None:
         self.hide_saliency()
         if self._diagnosis is not None:
             self.diagnosis = None
 
-    def _clear(self) -> None:
+    def _clear(self, keep: Sequence[Image] = ()) -> None:
         self._forget_answers()
         hanging, self.hanging = self.hanging, None
-        self._study, self._labels, self._shown_frames = None, {}, {}
+        self._study, self._shown_frames, self._ended = None, {}, set()
+        self.masks.forget()
         if hanging is not None:
-            hanging.take_down()
+            hanging.take_down(keep)
+
+
+def _ignoring_argument(action: Callable[[], object]) -> Callable[[object], None]:
+    """Adapt an action to napari, which hands every key binding its viewer or layer."""
+
+    def run(_target: object) -> None:
+        action()
+
+    return run
 
 
 _sessions: weakref.WeakKeyDictionary[Any, ReviewSession] = weakref.WeakKeyDictionary()

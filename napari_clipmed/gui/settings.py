@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -40,17 +39,11 @@ class Settings:
     @property
     def workspace_path(self) -> Path:
         """The folder that `workspace` names, made absolute."""
-        return Path(self.workspace).expanduser() if self.workspace.strip() else home() / "workspace"
+        if self.workspace.strip():
+            return Path(self.workspace).expanduser().absolute()
+        from napari_clipmed.models.registry import user_folder
 
-
-def home() -> Path:
-    """Where models, samples and the default workspace live (`CLIPMED_HOME`, else the user's data folder)."""
-    chosen = os.environ.get("CLIPMED_HOME")
-    if chosen:
-        return Path(chosen)
-    from platformdirs import user_data_path
-
-    return user_data_path(PLUGIN, appauthor=False)
+        return user_folder() / "workspace"
 
 
 def read_settings() -> Settings:

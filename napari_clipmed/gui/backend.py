@@ -1,0 +1,92 @@
+"""What jobs need besides the study: models, the engine and the annotation store, built on first use."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_clipmed.errors import ModelError
+from napari_clipmed.gui.settings import read_settings
+
+if TYPE_CHECKING:
+    from napari_clipmed.inference.engine import Engine
+    from napari_clipmed.models.registry import Registry
+    from napari_clipmed.records import Store
+
+
+class Backend:
+    """Lazily built, thread-safe; rebuilt when the preferences or the chosen models change."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._engine: Engine | None = None
+        self._engine_key: tuple[Any, ...] = ()
+        self._store: Store | None = None
+        self._store_folder: Path | None = None
+        self._model_ids: dict[str, str] = {}
+
+    def registry(self) -> Registry:
+        """Models shipped, of the user, and of the workspace, in this order."""
+        from napari_clipmed.models.registry import default_registry
+
+        return default_registry(read_settings().workspace_path)
+
+    def model_id(self, task: str) -> str:
+        """The chosen model of a task; empty for the default one."""
+        return self._model_ids.get(task, "")
+
+    def choose_model(self, task: str, model_id: str) -> bool:
+        """Use another model from the next question on; whether anything changed."""
+        with self._lock:
+            changed = self.model_id(task) != model_id
+            self._model_ids[task] = model_id
+        return changed
+
+    def engine(self) -> Engine:
+        """The engine for the chosen models and the present preferences.
+
+        Raises
+        ------
+        ModelError
+            When a model that was chosen by name is missing; without a choice, a missing default leaves
+            that task out.
+        """
+        from napari_clipmed.inference.cache import FeatureCache
+        from napari_clipmed.inference.engine import Engine
+
+        settings = read_settings()
+        with self._lock:
+            diagnosis, segmentation = self._entry("diagnosis"), self._entry("segmentation")
+            models = tuple(entry.card.id if entry else "" for entry in (diagnosis, segmentation))
+            key = (*models, settings.device, settings.precision, settings.cache_mb)
+            if self._engine is None or key != self._engine_key:
+                self._engine = Engine(
+                    diagnosis,
+                    segmentation,
+                    device=settings.device,
+                    precision=settings.precision,
+                    cache=FeatureCache(settings.cache_mb),
+                )
+                self._engine_key = key
+            return self._engine
+
+    def store(self) -> Store:
+        """The annotation store of the workspace in the preferences."""
+        from napari_clipmed.records import Store
+
+        folder = read_settings().workspace_path
+        with self._lock:
+            if self._store is None or folder != self._store_folder:
+                self._store = Store.open(folder)
+                self._store_folder = folder
+            return self._store
+
+    def _entry(self, task: str) -> Any:
+        registry, chosen = self.registry(), self.model_id(task)
+        if chosen:
+            return registry.get(chosen)
+        try:
+            return registry.default(task)
+        except ModelError:
+            return None

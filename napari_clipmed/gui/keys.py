@@ -1,0 +1,30 @@
+"""Keys of the canvas, in one table; the docks write the same words on their buttons.
+
+A layer's own keys win over the viewer's, so every key is bound on the viewer and on each layer of ours.
+Single letters and digits belong to napari's layers and are never used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_clipmed.gui.session import ReviewSession
+
+FRAME_AP, FRAME_LA, FRAME_BOTH = "Alt-1", "Alt-2", "Alt-3"
+TOGGLE_CAM, TOGGLE_NATIVE = "Alt-G", "Alt-S"
+PLAY, STEP_BACK, STEP_ON = "Space", ",", "."
+
+
+def spoken(key: str) -> str:
+    """A key as it is written on a button: "Alt+1"."""
+    return key.replace("-", "+") if len(key) > 1 else key
+
+
+def bind_session_keys(session: ReviewSession) -> None:
+    """Bind the keys that need no dock; the time strip and the docks add their own with `bind_key`."""
+    session.bind_key(FRAME_AP, lambda: session.frame_view(0))
+    session.bind_key(FRAME_LA, lambda: session.frame_view(1))
+    session.bind_key(FRAME_BOTH, lambda: session.frame_view(None))
+    session.bind_key(TOGGLE_CAM, session.toggle_saliency)
+    session.bind_key(TOGGLE_NATIVE, lambda: session.show_native(not session.showing_native))

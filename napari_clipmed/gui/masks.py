@@ -1,0 +1,101 @@
+"""Editable masks of the open study: one Labels layer a view, every write of ours one step of undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from numpy.typing import NDArray
+
+from napari_clipmed.gui.layers import labels_layer, mask_colours, tag_of
+
+DEFAULT_CLASSES = {1: "finding"}
+
+
+class Masks:
+    """The Labels layers of one session.
+
+    Parameters
+    ----------
+    add : callable
+        Puts a new layer on the canvas.
+    on_canvas : callable
+        Whether a layer is still there; the person may remove it from the layer list.
+    painted : callable
+        Told the view index after every change: painted, written, undone, redone.
+    """
+
+    def __init__(
+        self,
+        add: Callable[[Labels], None],
+        on_canvas: Callable[[Labels], bool],
+        painted: Callable[[int], None],
+    ) -> None:
+        self.classes: dict[int, str] = dict(DEFAULT_CLASSES)
+        self._add, self._on_canvas, self._painted = add, on_canvas, painted
+        self._layers: dict[int, Labels] = {}
+
+    def get(self, view_index: int) -> Labels | None:
+        """The mask of a view, if there is one."""
+        layer = self._layers.get(view_index)
+        return layer if layer is not None and self._on_canvas(layer) else None
+
+    def make(self, view_index: int, image: Image, name: str) -> Labels:
+        """Lay an empty mask over an image."""
+        layer = labels_layer(image, name)
+        layer.events.paint.connect(self._on_paint)
+        layer.bind_key("Control-Z", self._undo, overwrite=True)
+        layer.bind_key("Control-Shift-Z", self._redo, overwrite=True)
+        self._layers[view_index] = layer
+        self._dress(layer)
+        self._add(layer)
+        return layer
+
+    def forget(self) -> None:
+        """Another study: its layers are removed elsewhere."""
+        self._layers = {}
+
+    def name_class(self, value: int, title: str) -> None:
+        """Give a mask value a title; napari's status bar shows it under the mouse."""
+        self.classes[value] = title
+        for layer in self._layers.values():
+            self._dress(layer)
+
+    def write(self, layer: Labels, frame: int, mask: NDArray[np.bool_], value: int) -> int:
+        """Make the pixels of `value` in one frame exactly `mask`; see `ReviewSession.write_mask`."""
+        before = np.asarray(layer.data[frame])
+        if mask.shape != before.shape:
+            raise ValueError(f"A mask of {mask.shape} for frames of {before.shape}")
+        own = (before == value) & (value > 0)
+        after = np.where(mask, value, np.where(own, 0, before))
+        rows, columns = np.nonzero(after != before)
+        if len(rows):
+            # Assigning `layer.data` would keep napari's old undo history and corrupt it.
+            with layer.block_history():
+                layer.data_setitem((np.full_like(rows, frame), rows, columns), after[rows, columns])
+        if value:
+            layer.selected_label = value
+        return len(rows)
+
+    def _dress(self, layer: Labels) -> None:
+        values = sorted(self.classes)
+        layer.colormap = mask_colours(self.classes)
+        layer.features = {"index": values, "name": [self.classes[value] for value in values]}
+
+    def _on_paint(self, event: Any) -> None:
+        self._tell(event.source)
+
+    def _undo(self, layer: Labels) -> None:
+        layer.undo()
+        self._tell(layer)
+
+    def _redo(self, layer: Labels) -> None:
+        layer.redo()
+        self._tell(layer)
+
+    def _tell(self, layer: Labels) -> None:
+        tag = tag_of(layer)
+        if tag is not None:
+            self._painted(tag.view_index)

@@ -1,0 +1,100 @@
+"""The mouse acts on the view it is over: drawing tools follow it, and never write into the other view."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from napari_clipmed.gui.layers import Role, tag_of
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Labels
+
+    from napari_clipmed.gui.session import ReviewSession
+
+MOVING_ABOUT = ("pan_zoom", "transform")
+"""Modes of a labels layer that write nothing."""
+
+
+class PaneFollow:
+    """Mouse callbacks of one viewer.
+
+    Moving over a pane with a drawing tool in hand chooses that pane's mask and hands it the tool. A stroke
+    that has begun stays where it began: napari sends no move events during a drag.
+    """
+
+    def __init__(self, session: ReviewSession) -> None:
+        self._session = weakref.ref(session)
+
+    def attach(self, viewer: napari.Viewer) -> None:
+        """Start listening."""
+        viewer.mouse_move_callbacks.append(self.on_move)
+        viewer.mouse_drag_callbacks.append(self.on_press)
+
+    def on_move(self, viewer: napari.Viewer, event: Any) -> None:
+        """Hand the drawing tool to the mask under the mouse."""
+        tool, target = self._drawing_layer(viewer), self._pane(viewer)
+        if tool is None or target is None:
+            return
+        tag = tag_of(tool)
+        if tag is not None and tag.view_index != target:
+            self._hand_over(viewer, tool, target)
+
+    def on_press(self, viewer: napari.Viewer, event: Any) -> None:
+        """Choose the pane that was clicked; refuse to draw where nothing is shown."""
+        session, target = self._session(), self._pane(viewer)
+        if session is None or target is None:
+            return
+        tool = self._drawing_layer(viewer)
+        if tool is None:
+            self._choose(viewer, target)
+            return
+        tag = tag_of(tool)
+        if tag is not None and tag.view_index != target:
+            self._hand_over(viewer, tool, target)
+            tool = session.labels_layer(target)
+        if session.past_end(target):
+            tool.mode = "pan_zoom"
+            name = session.view_names[target]
+            session.message.emit(f"The {name} run has ended here: move back in time to draw on it.")
+
+    def _pane(self, viewer: napari.Viewer) -> int | None:
+        session = self._session()
+        if session is None or session.hanging is None or viewer.dims.ndisplay != 2:
+            return None
+        y, x = viewer.cursor.position[-2:]
+        return session.hanging.pane_at(y, x)
+
+    def _drawing_layer(self, viewer: napari.Viewer) -> Labels | None:
+        """The active mask, if it has a drawing tool in hand."""
+        layer = viewer.layers.selection.active
+        tag = tag_of(layer) if layer is not None else None
+        if tag is None or tag.role is not Role.LABELS or str(layer.mode) in MOVING_ABOUT:
+            return None
+        return layer
+
+    def _hand_over(self, viewer: napari.Viewer, tool: Labels, target: int) -> None:
+        session = self._session()
+        if session is None or session.image_layer(target) is None:
+            return
+        mask = session.labels_layer(target)
+        mask.selected_label, mask.brush_size = tool.selected_label, tool.brush_size
+        mode, tool.mode = tool.mode, "pan_zoom"
+        viewer.layers.selection.active = mask
+        mask.mode = mode
+
+    def _choose(self, viewer: napari.Viewer, target: int) -> None:
+        """Choose the layer of the clicked view that does the job of the one chosen now."""
+        session, active = self._session(), viewer.layers.selection.active
+        tag = tag_of(active) if active is not None else None
+        if session is None or tag is None or tag.view_index in (-1, target):
+            return
+        twins = (
+            layer
+            for layer in viewer.layers
+            if (other := tag_of(layer)) and (other.role, other.view_index) == (tag.role, target)
+        )
+        chosen = next(twins, None) or session.image_layer(target)
+        if chosen is not None:
+            viewer.layers.selection.active = chosen
