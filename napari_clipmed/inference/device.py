@@ -57,7 +57,7 @@ class Compute:
     def running(self) -> Iterator[None]:
         """No gradients, and autocast where bfloat16 was chosen."""
         enabled = self.precision == "bf16"
-        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=enabled):
+        with torch.no_grad(), torch.autocast(self.device, torch.bfloat16, enabled=enabled):
             yield
 
 

@@ -105,6 +105,8 @@ class ModelInput:
         Where the frame lies in the S × S square, in model pixels.
     field : Box
         Where the S × S square lies in the frame, in pixels of the view; padding is outside the frame.
+    inverted : bool
+        Whether dark and bright were swapped.
     """
 
     frames: Tensor
@@ -112,6 +114,7 @@ class ModelInput:
     repeats: NDArray[np.int64]
     box: Box
     field: Box
+    inverted: bool = False
 
 
 def sample_frames(n_available: int, n_wanted: int = 16) -> NDArray[np.int64]:
@@ -243,7 +246,7 @@ def prepare_run(
     size, fit = preprocessing.size, preprocessing.fit
     box, field = fit_boxes(pixels.shape[1], pixels.shape[2], size, fit)
     frames = fit_frames(torch.from_numpy(greys), size, fit)
-    return ModelInput(frames, index, repeats.astype(np.int64), box, field)
+    return ModelInput(frames, index, repeats.astype(np.int64), box, field, invert)
 
 
 def vessels_are_bright(pixels: NDArray[np.generic]) -> bool:
@@ -263,7 +266,7 @@ def vessels_are_bright(pixels: NDArray[np.generic]) -> bool:
     return in_space > 0.5 and _skewness(greys - np.median(greys, axis=0)) > 0.5
 
 
-def _skewness(differences: NDArray[np.float32]) -> float:
+def _skewness(differences: NDArray[np.floating[Any]]) -> float:
     """Third moment over the 1.5th power of the second, of differences that are more than noise."""
     values = differences[np.abs(differences) > 0.02].astype(np.float64)
     return float(np.mean(values**3) / np.mean(values**2) ** 1.5) if values.size else 0.0

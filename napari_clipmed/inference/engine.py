@@ -1,0 +1,321 @@
+"""One engine answers everything: what is it, why, and where; each expensive step is computed once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from threading import RLock
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+
+from napari_clipmed.errors import ClipmedError, ModelError
+from napari_clipmed.inference import classify, explain, outofdistribution, segment
+from napari_clipmed.inference.cache import FeatureCache
+from napari_clipmed.inference.device import Compute, choose_compute
+from napari_clipmed.inference.preprocess import (
+    ModelInput,
+    Preprocessing,
+    normalise,
+    prepare_film,
+    prepare_run,
+    vessels_are_bright,
+)
+from napari_clipmed.inference.results import Diagnosis, MaskProposal, Saliency
+from napari_clipmed.models.card import STATISTICS_PREFIX, ModelCard, ModelEntry
+from napari_clipmed.models.loading import load_network, load_tensors
+from napari_clipmed.progress import Progress
+from napari_clipmed.study import Kind, Study, View
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
+    from napari_clipmed.models.clip_dsa import ClipDSA
+
+_log = logging.getLogger(__name__)
+
+FRAMES_AT_ONCE = 8
+"""Frames a trunk call, so that a long run can be cancelled and memory stays small."""
+
+
+class Loaded:
+    """A model in memory: its card, its network where it computes, its training statistics."""
+
+    def __init__(self, entry: ModelEntry, compute: Compute) -> None:
+        self.card = entry.card
+        self.network = compute.place(load_network(entry))
+        self.preprocessing = Preprocessing.from_card(entry.card.preprocessing)
+        self.statistics = {k: v for k, v in load_tensors(entry).items() if k.startswith(STATISTICS_PREFIX)}
+
+
+class Engine:
+    """Answers about studies with one diagnosis and one segmentation model; safe from any thread.
+
+    Parameters
+    ----------
+    diagnosis, segmentation : ModelEntry or None
+        Loaded when first needed.
+    device, precision : str
+        See `inference.device.choose_compute`.
+    cache : FeatureCache, optional
+        May be shared between engines: keys carry the model's hash.
+    threads : int, optional
+        CPU threads; a window passes `inference.device.spare_threads()`.
+    """
+
+    def __init__(
+        self,
+        diagnosis: ModelEntry | None = None,
+        segmentation: ModelEntry | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        cache: FeatureCache | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.diagnosis, self.segmentation = diagnosis, segmentation
+        self.compute = choose_compute(device, precision, threads)
+        self.cache = cache if cache is not None else FeatureCache()
+        self._loaded: dict[str, Loaded] = {}
+        self._studies: WeakValueDictionary[str, Study] = WeakValueDictionary()
+        self._lock = RLock()
+
+    def classify(self, study: Study, progress: Progress | None = None) -> Diagnosis:
+        """Probabilities of every class, per view and combined, with the temporal attention.
+
+        Studies of any kind and number of frames are answered; what is unlike the training data is said in
+        the notes and flagged.
+
+        Raises
+        ------
+        ModelError
+            Without a usable diagnosis model.
+        Cancelled
+        """
+        progress = progress or Progress()
+        with self._lock:
+            model = self._model(self.diagnosis, "diagnosis", progress)
+            index, notes = classify.assign_views(study)
+            prepared, maps = self._features(model, study, index, progress)
+            with torch.no_grad():
+                placed = {name: maps[name][prepared[name].repeats] for name in index}
+                network = cast("ClipDSA", model.network)
+                answers, attention = classify.answer(network, placed, model.card.calibration)
+            strange = self._strange(model, study, prepared, maps)
+            notes += _frame_notes(prepared) + strange
+            if study.synthetic:
+                notes.append("Simulated study.")
+            key = f"{study.image_hash}:{','.join(f'{n}{i}' for n, i in index.items())}:{model.card.sha256}"
+            self._studies[key] = study
+            labels = _label_rows(model.card)
+        return Diagnosis(
+            labels=tuple(str(row["key"]) for row in labels),
+            titles=tuple(str(row.get("title", row["key"])) for row in labels),
+            probabilities={
+                name: dict(zip((str(row["key"]) for row in labels), map(float, values), strict=True))
+                for name, values in answers.items()
+            },
+            attention={n: classify.view_attention(w, prepared[n]) for n, w in attention.items()},
+            view_index=index,
+            model_id=model.card.id,
+            image_hash=study.image_hash,
+            notes=tuple(notes),
+            unlike_training=bool(strange),
+            key=key,
+        )
+
+    def explain(
+        self, diagnosis: Diagnosis, label: str, method: str = "gradcam", progress: Progress | None = None
+    ) -> Saliency:
+        """Why: class activation maps of one label on all sampled frames of all views.
+
+        Parameters
+        ----------
+        diagnosis : Diagnosis
+            An answer of this engine; its features are in the cache, or made again while its study is open.
+        label : str
+            Key of any label, predicted or not.
+        method : str
+            A key of `explain.METHODS`.
+
+        Raises
+        ------
+        ClipmedError
+            Unknown label or method; features forgotten and the study closed; another model since.
+        Cancelled
+        """
+        progress = progress or Progress()
+        if label not in diagnosis.labels:
+            raise ClipmedError(f"There is no label {label!r}.", f"Labels: {', '.join(diagnosis.labels)}.")
+        explain.raw_method(method)
+        with self._lock:
+            model = self._model(self.diagnosis, "diagnosis", progress)
+            if not diagnosis.key.endswith(model.card.sha256):
+                raise ClipmedError("This answer is of another model.", "Classify the study again.")
+            cam_key = (diagnosis.key, label, method, "saliency")
+            known = self.cache.get(cam_key)
+            if known is not None:
+                return cast("Saliency", known)
+            study = self._studies.get(diagnosis.key)
+            if study is None:
+                raise ClipmedError("The study of this answer is no longer open.", "Classify it again.")
+            prepared, maps = self._features(model, study, diagnosis.view_index, progress)
+            progress.step("Explaining")
+            answer = self._saliency(model, diagnosis, label, method, prepared, maps)
+            self.cache.put(cam_key, answer)
+        return answer
+
+    def segment(
+        self,
+        view: View,
+        frame: int,
+        prompt: str,
+        convention: str = "picture",
+        progress: Progress | None = None,
+    ) -> MaskProposal:
+        """Where: a mask for a sentence on one frame. A second sentence on the same frame only decodes.
+
+        Parameters
+        ----------
+        view : View
+        frame : int
+            Index into ``view.pixels``.
+        prompt : str
+            Free text; see `models.prompts` for how it is read.
+        convention : str
+            "picture": left is the left of the picture; "patient": left is the patient's left.
+
+        Raises
+        ------
+        ClipmedError
+            For an empty prompt, an unknown convention, a frame that does not exist, no usable model.
+        Cancelled
+        """
+        progress = progress or Progress()
+        if not 0 <= frame < view.n_frames:
+            raise ClipmedError(f"There is no frame {frame}; this view has {view.n_frames}.")
+        sentence = segment.read_prompt(prompt, convention)
+        with self._lock:
+            model = self._model(self.segmentation, "segmentation", progress)
+            progress.step("Reading the image")
+            key = (
+                view.pixel_hash,
+                frame,
+                model.preprocessing,
+                model.card.sha256,
+                self.compute.precision,
+                "X",
+            )
+            features = self.cache.get_or_make(key, lambda: self._encode_image(model, view.pixels[frame]))
+            progress.step("Reading the sentence")
+            network = cast("CausalCLIPSeg", model.network)
+            with torch.no_grad():
+                tokens = network.tokenize([sentence.text]).to(self.compute.device)
+                logits = network.decode(features, network.encode_text(tokens))[0, 0].float().cpu()
+            return segment.propose(logits, view, model.card, model.preprocessing, sentence)
+
+    def _model(self, entry: ModelEntry | None, task: str, progress: Progress) -> Loaded:
+        if entry is None:
+            raise ModelError(
+                f"No {task} model is chosen.", "Choose one, or see `napari-clipmed models list`."
+            )
+        if entry.card.task != task:
+            raise ModelError(f"{entry.id!r} is a {entry.card.task} model, not a {task} model.")
+        if entry.card.sha256 not in self._loaded:
+            progress.step(f"Loading {entry.card.title}")
+            self._loaded[entry.card.sha256] = Loaded(entry, self.compute)
+            _log.info("model %s on %s in %s", entry.id, self.compute.device, self.compute.precision)
+        return self._loaded[entry.card.sha256]
+
+    def _features(
+        self, model: Loaded, study: Study, index: Mapping[str, int], progress: Progress
+    ) -> tuple[dict[str, ModelInput], dict[str, Tensor]]:
+        """Prepared frames and trunk maps (u, C, h, w) of each view, from the cache where they are known."""
+        prepared, maps = {}, {}
+        for name, position in index.items():
+            view = study.views[position]
+            key = (view.pixel_hash, model.preprocessing, model.card.sha256, self.compute.precision, "trunk")
+            known = self.cache.get(key)
+            if known is None:
+                progress.step(f"Preparing {name}")
+                invert = view.subtracted and vessels_are_bright(view.pixels)
+                ready = prepare_run(view.pixels, model.preprocessing, invert=invert)
+                known = (ready, self._trunk(model, ready, name, progress))
+                self.cache.put(key, known)
+            prepared[name], maps[name] = known
+        return prepared, maps
+
+    def _trunk(self, model: Loaded, prepared: ModelInput, name: str, progress: Progress) -> Tensor:
+        images = normalise(prepared.frames, model.preprocessing)
+        parts = []
+        for start in range(0, len(images), FRAMES_AT_ONCE):
+            progress.step(f"Reading {name}", start, len(images))
+            some = self.compute.send(images[start : start + FRAMES_AT_ONCE])
+            with self.compute.running():
+                parts.append(cast("ClipDSA", model.network).trunk(some))
+        return torch.cat(parts).float().contiguous()
+
+    def _encode_image(self, model: Loaded, pixels: np.ndarray) -> Tensor:
+        image = normalise(prepare_film(pixels, model.preprocessing), model.preprocessing)
+        with self.compute.running():
+            return cast("CausalCLIPSeg", model.network).encode_image(self.compute.send(image[None])).float()
+
+    def _saliency(
+        self,
+        model: Loaded,
+        diagnosis: Diagnosis,
+        label: str,
+        method: str,
+        prepared: dict[str, ModelInput],
+        maps: dict[str, Tensor],
+    ) -> Saliency:
+        placed = {name: maps[name][prepared[name].repeats] for name in maps}
+        target = diagnosis.labels.index(label)
+        with torch.enable_grad():
+            cams = explain.raw_cams(cast("ClipDSA", model.network), placed, target, method)
+        # A repeated frame stands at several places with the same map; show it once.
+        cams = {n: cam[np.unique(prepared[n].repeats, return_index=True)[1]] for n, cam in cams.items()}
+        return Saliency(
+            label=label,
+            method=method,
+            maps=explain.normalise_jointly(cams, model.preprocessing.size),
+            frames={name: prepared[name].index for name in cams},
+            boxes={name: prepared[name].field for name in cams},
+        )
+
+    def _strange(
+        self, model: Loaded, study: Study, prepared: dict[str, ModelInput], maps: dict[str, Tensor]
+    ) -> list[str]:
+        """Sentences for everything that lies outside what the model was trained on."""
+        wanted = Kind((model.card.label_set or {}).get("kind", Kind.ANGIOGRAM))
+        found = outofdistribution.plain_rules(study, wanted)
+        for name, part in maps.items():
+            descriptor = outofdistribution.describe(part, prepared[name].frames)
+            score = outofdistribution.strangeness(model.statistics, model.card.calibration, descriptor)
+            if score is not None and score > 1:
+                found.append(
+                    f"The {name} view is unlike the training data ({score:.1f} times the usual distance); "
+                    "do not rely on the probabilities."
+                )
+        return found
+
+
+def _frame_notes(prepared: Mapping[str, ModelInput]) -> list[str]:
+    """What happened to the frames of each view on their way to the model."""
+    notes = []
+    for name, ready in prepared.items():
+        if len(ready.index) == 1:
+            notes.append(f"{name} is a single frame; there is no course of contrast to judge.")
+        if ready.inverted:
+            notes.append(f"{name} shows bright vessels; its greys were inverted for the model.")
+    return notes
+
+
+def _label_rows(card: ModelCard) -> Sequence[dict[str, Any]]:
+    """The classes of a diagnosis model, in order."""
+    rows = (card.label_set or {}).get("labels")
+    if not rows:
+        raise ModelError(f"The card of {card.id!r} names no classes.")
+    return cast("Sequence[dict[str, Any]]", rows)

@@ -1,0 +1,138 @@
+"""Class activation maps by the grad-cam package, run on the cached last feature map only.
+
+The trunk is the expensive part and its last map is in the cache, so the package is handed a small network
+whose input is that map. All frames of both views go through it together, as one batch, which is also what
+the answer depends on. The package stretches every frame to 0…1 on its own, which hides the decisive frame;
+its maps are taken as they are before that, and normalised over all frames and views at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_clipmed.errors import ClipmedError
+from napari_clipmed.inference.classify import HEADS
+from napari_clipmed.inference.results import BOTH
+
+if TYPE_CHECKING:
+    from napari_clipmed.models.clip_dsa import ClipDSA
+
+METHODS = {
+    "gradcam": "GradCAM",
+    "gradcam++": "GradCAMPlusPlus",
+    "layercam": "LayerCAM",
+    "hirescam": "HiResCAM",
+    "xgradcam": "XGradCAM",
+    "eigencam": "EigenCAM",
+}
+"""Method names for people, and the classes of the grad-cam package."""
+
+
+class HeadOnMaps(nn.Module):
+    """What follows the trunk, as a network of its own: frames' maps in, class logits out.
+
+    Parameters
+    ----------
+    network : ClipDSA
+        Frozen, in eval mode.
+    places : mapping of "AP" and/or "LA" to int
+        How many frames of the batch belong to each view, in this order.
+    """
+
+    def __init__(self, network: ClipDSA, places: Mapping[str, int]) -> None:
+        super().__init__()
+        self.network = network
+        self.places = dict(places)
+        self.which = HEADS[BOTH if len(places) == 2 else next(iter(places))]
+        self.tap = nn.Identity()  # the layer that the package hooks
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (N, C, h, w) of all frames to logits (1, K)."""
+        parts = dict(zip(self.places, self.tap(maps).split(list(self.places.values())), strict=True))
+        batch = {name: part[None] for name, part in parts.items()}
+        output = self.network.forward_maps(batch.get("AP"), batch.get("LA"))
+        return self.network.logits(getattr(output, f"v_{self.which}"), self.which)
+
+
+class _RawMaps:
+    """Mixin for the package's classes: the maps as computed, at the size of the layer."""
+
+    def compute_cam_per_layer(self: Any, input_tensor: Tensor, targets: list[Any], eigen: bool) -> Any:
+        hooks = self.activations_and_grads
+        gradients = hooks.gradients[0].numpy() if hooks.gradients else None
+        activations = hooks.activations[0].numpy()
+        cam = self.get_cam_image(input_tensor, self.target_layers[0], targets, activations, gradients, eigen)
+        return np.maximum(cam, 0)
+
+    def aggregate_multi_layers(self, cam: Any) -> Any:
+        return cam
+
+
+@cache
+def raw_method(method: str) -> type:
+    """The package's class of a method, made to return its maps before any normalisation.
+
+    Raises
+    ------
+    ClipmedError
+        For an unknown method.
+    """
+    if method not in METHODS:
+        raise ClipmedError(f"There is no saliency method {method!r}.", f"Choose {', '.join(METHODS)}.")
+    import pytorch_grad_cam
+
+    return type(f"Raw{METHODS[method]}", (_RawMaps, getattr(pytorch_grad_cam, METHODS[method])), {})
+
+
+def raw_cams(
+    network: ClipDSA, maps: Mapping[str, Tensor], target: int, method: str = "gradcam"
+) -> dict[str, NDArray[np.float32]]:
+    """Class activation maps of one class for all frames of all views, not normalised.
+
+    Parameters
+    ----------
+    network : ClipDSA
+        Frozen, in eval mode.
+    maps : mapping of "AP" and/or "LA" to (t, C, h, w) Tensor
+        Trunk maps at the network's t places.
+    target : int
+        Index of the class.
+    method : str
+        A key of `METHODS`.
+
+    Returns
+    -------
+    dict of str to (t, h, w) float32 array
+        Not negative.
+    """
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    head = HeadOnMaps(network, {name: len(part) for name, part in maps.items()})
+    leaf = torch.cat([part.float() for part in maps.values()]).requires_grad_(True)
+    cam = raw_method(method)(head, [head.tap])
+    try:
+        found = cam(leaf, [ClassifierOutputTarget(target)])
+    finally:
+        cam.activations_and_grads.release()
+    sizes = np.cumsum([len(part) for part in maps.values()])[:-1]
+    parts = np.split(np.asarray(found, dtype=np.float32), sizes)
+    return dict(zip(maps, parts, strict=True))
+
+
+def normalise_jointly(cams: Mapping[str, NDArray[np.float32]], size: int) -> dict[str, NDArray[np.float32]]:
+    """Enlarge maps to (t, size, size) and divide by the largest value over all frames and views."""
+    enlarged: dict[str, NDArray[np.float32]] = {
+        name: torch.nn.functional.interpolate(
+            torch.from_numpy(cam)[:, None], (size, size), mode="bilinear", align_corners=False
+        )[:, 0].numpy()
+        for name, cam in cams.items()
+    }
+    largest = np.float32(max(cam.max() for cam in enlarged.values()))
+    return {name: cam / largest if largest > 0 else cam for name, cam in enlarged.items()}
