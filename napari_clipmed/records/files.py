@@ -1,0 +1,131 @@
+"""Files that are either whole or absent, named by their content."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_clipmed.errors import WorkspaceError
+
+PARTIAL = "partial"
+"""Folder of a workspace for files being written; on the same disk, so that a rename is atomic."""
+
+STALE_AFTER_S = 3600.0
+
+
+def write_atomically(path: Path, content: bytes, partial: Path) -> None:
+    """Write a file so that it is seen whole or not at all, and outlives a power cut.
+
+    Parameters
+    ----------
+    path : Path
+        Destination; its folder is created.
+    content : bytes
+        All of it.
+    partial : Path
+        Folder on the same disk for the unfinished file.
+    """
+    for folder in (partial, path.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=partial)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself durable; Windows has no such call and needs none."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale_partials(partial: Path) -> None:
+    """Remove what killed programs left unfinished; young files may belong to a running one."""
+    for leftover in partial.iterdir():
+        with contextlib.suppress(OSError):  # another program may be tidying too
+            if time.time() - leftover.stat().st_mtime > STALE_AFTER_S:
+                leftover.unlink()
+
+
+def store_content(folder: Path, content: bytes, suffix: str, partial: Path) -> str:
+    """Put bytes under their SHA-256 and return it; the same bytes are kept once."""
+    digest = sha256(content).hexdigest()
+    path = content_path(folder, digest, suffix)
+    if not path.exists():
+        write_atomically(path, content, partial)
+    return digest
+
+
+def load_content(folder: Path, digest: str, suffix: str) -> bytes:
+    """Read bytes by their SHA-256.
+
+    Raises
+    ------
+    WorkspaceError
+        When the file is missing or is no longer what was stored.
+    """
+    path = content_path(folder, digest, suffix)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise WorkspaceError(
+            f"The file {path} is missing from the workspace.", "Restore it from a backup."
+        ) from error
+    if sha256(content).hexdigest() != digest:
+        raise WorkspaceError(f"The file {path} was altered after it was stored.", "Restore it from a backup.")
+    return content
+
+
+def content_path(folder: Path, digest: str, suffix: str) -> Path:
+    """Where the content of that hash lies."""
+    return folder / digest[:2] / f"{digest}{suffix}"
+
+
+def encode_mask(mask: NDArray[np.bool_]) -> bytes:
+    """A (H, W) boolean mask as PNG, one bit a pixel."""
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(mask, dtype=bool)).save(stream, format="PNG", optimize=True)
+    return stream.getvalue()
+
+
+def decode_mask(content: bytes) -> NDArray[np.bool_]:
+    """The (H, W) boolean mask of a PNG."""
+    with Image.open(io.BytesIO(content)) as image:
+        return np.array(image, dtype=bool)
+
+
+def encode_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Named arrays as compressed npz; equal arrays give equal bytes."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
+    return stream.getvalue()
+
+
+def decode_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """The named arrays of an npz; pickled objects are refused."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
