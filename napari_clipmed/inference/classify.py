@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_clipmed.models.clip_dsa import ClipDSA
 
 VIEWS = ("AP", "LA")
-HEADS = {"AP": "ap", "LA": "la", BOTH: "mv"}
+HEADS: dict[str, Literal["ap", "la", "mv"]] = {"AP": "ap", "LA": "la", BOTH: "mv"}
 """Names of the answers, and of the network's heads that give them."""
 
 _FRONTAL = (Projection.AP, Projection.PA)
@@ -89,7 +89,7 @@ def answer(
             logits = network.logits(vector, HEADS[name])[0].double() / temperature(calibration, name)
             probabilities[name] = logits.softmax(dim=0).cpu().numpy()
     weights = {"AP": output.attention_ap, "LA": output.attention_la}
-    attention = {name: weights[name][0].float().cpu().numpy() for name in maps}
+    attention = {name: w[0].float().cpu().numpy() for name, w in weights.items() if w is not None}
     return probabilities, attention
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from threading import RLock
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -24,7 +24,8 @@ from napari_clipmed.inference.preprocess import (
     vessels_are_bright,
 )
 from napari_clipmed.inference.results import Diagnosis, MaskProposal, Saliency
-from napari_clipmed.models.card import STATISTICS_PREFIX, ModelCard, ModelEntry
+from napari_clipmed.models.card import STATISTICS_PREFIX, ModelEntry
+from napari_clipmed.models.labels import LabelSet
 from napari_clipmed.models.loading import load_network, load_tensors
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import Kind, Study, View
@@ -42,13 +43,21 @@ FRAMES_AT_ONCE = 8
 
 
 class Loaded:
-    """A model in memory: its card, its network where it computes, its training statistics."""
+    """A model in memory: its card, its network where it computes, its labels, its training statistics."""
 
     def __init__(self, entry: ModelEntry, compute: Compute) -> None:
         self.card = entry.card
         self.network = compute.place(load_network(entry))
         self.preprocessing = Preprocessing.from_card(entry.card.preprocessing)
+        self._labels = LabelSet.from_content(entry.card.label_set) if entry.card.task == "diagnosis" else None
         self.statistics = {k: v for k, v in load_tensors(entry).items() if k.startswith(STATISTICS_PREFIX)}
+
+    @property
+    def labels(self) -> LabelSet:
+        """The classes of a diagnosis model."""
+        if self._labels is None:
+            raise ModelError(f"{self.card.id!r} names no classes.")
+        return self._labels
 
 
 class Engine:
@@ -109,14 +118,11 @@ class Engine:
                 notes.append("Simulated study.")
             key = f"{study.image_hash}:{','.join(f'{n}{i}' for n, i in index.items())}:{model.card.sha256}"
             self._studies[key] = study
-            labels = _label_rows(model.card)
+            labels = model.labels
         return Diagnosis(
-            labels=tuple(str(row["key"]) for row in labels),
-            titles=tuple(str(row.get("title", row["key"])) for row in labels),
-            probabilities={
-                name: dict(zip((str(row["key"]) for row in labels), map(float, values), strict=True))
-                for name, values in answers.items()
-            },
+            labels=labels.keys,
+            titles=labels.titles,
+            probabilities={n: dict(zip(labels.keys, map(float, p), strict=True)) for n, p in answers.items()},
             attention={n: classify.view_attention(w, prepared[n]) for n, w in attention.items()},
             view_index=index,
             model_id=model.card.id,
@@ -280,7 +286,7 @@ class Engine:
         return Saliency(
             label=label,
             method=method,
-            maps=explain.normalise_jointly(cams, model.preprocessing.size),
+            maps=explain.normalise_jointly(cams),
             frames={name: prepared[name].index for name in cams},
             boxes={name: prepared[name].field for name in cams},
         )
@@ -289,8 +295,7 @@ class Engine:
         self, model: Loaded, study: Study, prepared: dict[str, ModelInput], maps: dict[str, Tensor]
     ) -> list[str]:
         """Sentences for everything that lies outside what the model was trained on."""
-        wanted = Kind((model.card.label_set or {}).get("kind", Kind.ANGIOGRAM))
-        found = outofdistribution.plain_rules(study, wanted)
+        found = outofdistribution.plain_rules(study, Kind(model.labels.kind))
         for name, part in maps.items():
             descriptor = outofdistribution.describe(part, prepared[name].frames)
             score = outofdistribution.strangeness(model.statistics, model.card.calibration, descriptor)
@@ -311,11 +316,3 @@ def _frame_notes(prepared: Mapping[str, ModelInput]) -> list[str]:
         if ready.inverted:
             notes.append(f"{name} shows bright vessels; its greys were inverted for the model.")
     return notes
-
-
-def _label_rows(card: ModelCard) -> Sequence[dict[str, Any]]:
-    """The classes of a diagnosis model, in order."""
-    rows = (card.label_set or {}).get("labels")
-    if not rows:
-        raise ModelError(f"The card of {card.id!r} names no classes.")
-    return cast("Sequence[dict[str, Any]]", rows)

@@ -75,6 +75,25 @@ class _RawMaps:
         return cam
 
 
+class _ThinEigen:
+    """Mixin for EigenCAM: the same first principal component from a thin SVD, a hundred times faster.
+
+    An SVD leaves the sign open; it is chosen so that the strongest response is positive, as in the package's
+    `get_2d_projection_with_sign_correction`.
+    """
+
+    def get_cam_image(
+        self, _input: Any, _layer: Any, _targets: Any, activations: NDArray[np.float32], *_: Any
+    ) -> NDArray[np.float32]:
+        n, channels, height, width = activations.shape
+        places = activations.reshape(n, channels, -1).transpose(0, 2, 1)
+        places = places - places.mean(axis=1, keepdims=True)
+        _, _, components = np.linalg.svd(places, full_matrices=False)
+        cam = (places @ components[:, 0, :, None])[..., 0]
+        strongest = np.take_along_axis(cam, np.abs(cam).argmax(axis=1)[:, None], axis=1)
+        return np.asarray(cam * np.where(strongest < 0, -1, 1), np.float32).reshape(n, height, width)
+
+
 @cache
 def raw_method(method: str) -> type:
     """The package's class of a method, made to return its maps before any normalisation.
@@ -88,7 +107,9 @@ def raw_method(method: str) -> type:
         raise ClipmedError(f"There is no saliency method {method!r}.", f"Choose {', '.join(METHODS)}.")
     import pytorch_grad_cam
 
-    return type(f"Raw{METHODS[method]}", (_RawMaps, getattr(pytorch_grad_cam, METHODS[method])), {})
+    package_class = getattr(pytorch_grad_cam, METHODS[method])
+    mixins = (_ThinEigen, _RawMaps) if method == "eigencam" else (_RawMaps,)
+    return type(f"Raw{METHODS[method]}", (*mixins, package_class), {})
 
 
 def raw_cams(
@@ -126,13 +147,7 @@ def raw_cams(
     return dict(zip(maps, parts, strict=True))
 
 
-def normalise_jointly(cams: Mapping[str, NDArray[np.float32]], size: int) -> dict[str, NDArray[np.float32]]:
-    """Enlarge maps to (t, size, size) and divide by the largest value over all frames and views."""
-    enlarged: dict[str, NDArray[np.float32]] = {
-        name: torch.nn.functional.interpolate(
-            torch.from_numpy(cam)[:, None], (size, size), mode="bilinear", align_corners=False
-        )[:, 0].numpy()
-        for name, cam in cams.items()
-    }
-    largest = np.float32(max(cam.max() for cam in enlarged.values()))
-    return {name: cam / largest if largest > 0 else cam for name, cam in enlarged.items()}
+def normalise_jointly(cams: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Divide by the largest value over all frames and views, so that the decisive frame stands out."""
+    largest = np.float32(max(cam.max() for cam in cams.values()))
+    return {name: cam / largest if largest > 0 else cam for name, cam in cams.items()}
