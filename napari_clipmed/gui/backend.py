@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_clipmed.errors import ModelError
 from napari_clipmed.gui.settings import read_settings
 
 if TYPE_CHECKING:
     from napari_clipmed.inference.engine import Engine
+    from napari_clipmed.models.card import ModelEntry, Task
     from napari_clipmed.models.registry import Registry
     from napari_clipmed.records import Store
 
@@ -21,7 +22,7 @@ class Backend:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._engine: Engine | None = None
-        self._engine_key: tuple[Any, ...] = ()
+        self._engine_key: tuple[object, ...] = ()
         self._store: Store | None = None
         self._store_folder: Path | None = None
         self._model_ids: dict[str, str] = {}
@@ -82,7 +83,7 @@ class Backend:
                 self._store_folder = folder
             return self._store
 
-    def _entry(self, task: str) -> Any:
+    def _entry(self, task: Task) -> ModelEntry | None:
         registry, chosen = self.registry(), self.model_id(task)
         if chosen:
             return registry.get(chosen)

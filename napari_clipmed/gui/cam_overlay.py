@@ -25,17 +25,24 @@ CAM_COLORMAP = "clipmed heat"
 FULL_ALPHA = 0.85
 """Opacity of the hottest colour, before the layer's own opacity."""
 
+CLEAR_BELOW, OPAQUE_ABOVE = 0.12, 0.75
+"""Activations between which the overlay fades in."""
+
+
+HEAT = ("#F7E08A", "#F2B233", "#E5702A", "#C7252F", "#8E0F4B")
+"""Light amber to deep red: the hotter, the darker, so that the hottest spot stands out on a bright frame."""
+
 
 def heat_colormap() -> Colormap:
-    """Viridis' warm sister (inferno) with alpha rising from 0, for `translucent_no_depth` blending."""
+    """Heat with alpha rising from 0, for `translucent_no_depth` blending."""
     from napari.utils import Colormap
-    from napari.utils.colormaps import ensure_colormap
-
+    from napari.utils.colormaps.standardize_color import transform_color
 
     levels = np.linspace(0.0, 1.0, 64)
-    colours = np.asarray(ensure_colormap("inferno").map(0.35 + 0.6 * levels))
-    colours[:, 3] = FULL_ALPHA * np.clip((levels - 0.12) / 0.6, 0.0, 1.0)
-    colours[0, 3] = 0.0
+    anchors = transform_color(list(HEAT))
+    places = np.linspace(0.0, 1.0, len(anchors))
+    colours = np.stack([np.interp(levels, places, anchors[:, channel]) for channel in range(4)], axis=1)
+    colours[:, 3] = FULL_ALPHA * np.clip((levels - CLEAR_BELOW) / (OPAQUE_ABOVE - CLEAR_BELOW), 0.0, 1.0)
     return Colormap(colours, name=CAM_COLORMAP, display_name="CAM heat")
 
 
@@ -92,7 +99,7 @@ def cam_layer(
         colormap=heat_colormap(),
         contrast_limits=(0.0, 1.0),
         blending="translucent_no_depth",
-        interpolation2d="linear",
+        interpolation2d="cubic",
         scale=scale,
         translate=translate,
         units=placement.units,

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image, Layer, Points, Shapes
 
-FIT = 0.92
-"""Share of the canvas that a framed view fills."""
+ROOM_PX = (76, 28)
+"""Pixels of the canvas left free in height (title above, standing words below) and in width."""
 
 TITLE_SIZE = 11
 TITLE_GAP = 0.006
@@ -143,7 +143,8 @@ class Hanging:
         height, width = self.viewer.canvas.size
         camera = self.viewer.scene.camera
         camera.center = (0.0, (y0 + y1) / 2, (x0 + x1) / 2)
-        camera.zoom = FIT * min(height / (y1 - y0), width / (x1 - x0))
+        room_y, room_x = max(height - ROOM_PX[0], height / 2), max(width - ROOM_PX[1], width / 2)
+        camera.zoom = min(room_y / (y1 - y0), room_x / (x1 - x0))
 
     def redraw_titles(self, ended: Collection[int] = ()) -> None:
         """Write the pane titles anew; the views in `ended` have no frame at the slider's time."""

@@ -158,7 +158,7 @@ def place_views(study: Study) -> tuple[Placement, ...]:
     placements, left = [], 0.0
     for shape, scale in zip(shapes, scales, strict=True):
         corner = (0.0, scale[1] / 2 - shape[0] * scale[1] / 2, left + scale[2] / 2)
-        placements.append(Placement(scale, corner, units, labels, shape))  # type: ignore[arg-type]
+        placements.append(Placement(scale, corner, units, labels, shape))
         left += shape[1] * scale[2] + gap
     return tuple(placements)
 
@@ -255,7 +255,7 @@ def native_window(view: View) -> DisplayWindow:
     """A window for the unsubtracted frames: the 0.5 to 99.5 percentile of a thinned sample."""
     source = view.native if view.native is not None else view.pixels
     sample = source[:: max(1, len(source) // 4), ::4, ::4]
-    low, high = np.percentile(sample, (0.5, 99.5))
+    low, high = np.percentile(sample.astype(np.float32), (0.5, 99.5))
     return DisplayWindow(float(low), float(high), "unsubtracted")
 
 
@@ -272,10 +272,9 @@ def image_layer(view: View, index: int, name: str, placement: Placement, study_h
         metadata={TAG: LayerTag(Role.IMAGE, index, study_hash, view.projection)},
         **spatial(placement),
     )
-    if np.issubdtype(view.pixels.dtype, np.integer):
-        low, high = layer.contrast_limits
-        limits = np.iinfo(view.pixels.dtype)
-        layer.contrast_limits_range = (min(low, 0.0), max(high, min(float(limits.max), 4 * high)))
+    low, high = layer.contrast_limits
+    room = high - low
+    layer.contrast_limits_range = (low - room, high + room)
     return layer
 
 

@@ -32,6 +32,7 @@ from napari_clipmed.study import Projection, Study
 if TYPE_CHECKING:
     import napari
     from napari.layers import Image, Labels
+    from qtpy.QtWidgets import QWidget
 
     from napari_clipmed.inference.engine import Engine
     from napari_clipmed.inference.results import Diagnosis, Saliency
@@ -87,6 +88,7 @@ class ReviewSession(QObject):
         self.masks = Masks(self._add, lambda layer: layer in self.viewer.layers, self.mask_changed.emit)
         self._shown_frames: dict[str, int] = {}
         self._ended: set[int] = set()
+        self.strip: QWidget | None = None
         self._keys: dict[str, Callable[[], object]] = {}
         self._arranging = False
         viewer.dims.events.point.connect(self._on_time_moved)

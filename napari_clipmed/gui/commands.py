@@ -1,0 +1,46 @@
+"""Menu commands of the manifest, and the window with everything in its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_clipmed.gui.study_dock import StudyDock
+
+PLUGIN = "napari-clipmed"
+DOCKS = ("Study", "Diagnosis", "Segment", "Fine-tune")
+"""Display names in the manifest, in the order of the tabs."""
+
+
+def open_files(viewer: napari.Viewer) -> None:
+    """Ask for runs or films and open them, with the Study dock beside."""
+    _study_dock(viewer).ask_files()
+
+
+def open_folder(viewer: napari.Viewer) -> None:
+    """Ask for the folder of an examination and open it, with the Study dock beside."""
+    _study_dock(viewer).ask_folder()
+
+
+def add_docks(viewer: napari.Viewer) -> dict[str, object]:
+    """Put all docks as tabs on the right and the time strip under the image, Study in front.
+
+    Returns
+    -------
+    dict of str to widget
+        By display name.
+    """
+    docks, first = {}, None
+    for name in DOCKS:
+        dock, docks[name] = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
+        first = first or dock
+    if first is not None:
+        first.raise_()
+    return docks
+
+
+def _study_dock(viewer: napari.Viewer) -> StudyDock:
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, DOCKS[0])
+    return dock

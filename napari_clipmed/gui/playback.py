@@ -1,0 +1,211 @@
+"""The thin strip under the image: play, speed, what really plays, the time, and the curve over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_clipmed.gui.cine import Cine, FrameClock
+from napari_clipmed.gui.keys import PLAY, STEP_BACK, STEP_ON
+from napari_clipmed.gui.session import ReviewSession, session_for
+from napari_clipmed.gui.theme import SPACING, TEXT_QUIET
+from napari_clipmed.gui.time_curve import TimeCurve, TimeSeries, attention_series
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_clipmed.study import Study
+
+SPEEDS = {"¼×": 0.25, "½×": 0.5, "1×": 1.0, "2×": 2.0, "4×": 4.0}
+STRIP_NAME = "Time"
+STRIP_HEIGHT = 92
+HINT_MOVING = "Attention over time appears here once the study is classified. Click to go to a time."
+HINT_STILL = "Time runs here as soon as a run with several frames is open."
+
+
+class TimeStrip(QWidget):
+    """Cine controls and the curve of the open study.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose session is shown.
+    """
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        super().__init__()
+        self.session = session_for(viewer)
+        self.cine = Cine(self.session, self)
+        self.setObjectName("time_strip")
+        self.play_button = _button("▶", "play", f"Play or stop ({PLAY})")
+        self.back_button = _button("◀", "back", f"One frame back  ( {STEP_BACK} )")
+        self.on_button = _button("▸", "on", f"One frame on  ( {STEP_ON} )")
+        self.back_button.setText("◂")
+        self.speed_box = QComboBox(objectName="speed")
+        self.speed_box.addItems(list(SPEEDS))
+        self.speed_box.setCurrentText("1×")
+        self.speed_box.setToolTip("Speed relative to acquisition")
+        self.speed_box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.rate_label = QLabel(objectName="rate")
+        self.time_label = QLabel(objectName="time")
+        self.curve = TimeCurve()
+        self.curve_hint = QLabel(HINT_STILL, objectName="curve_hint")
+        self._lay_out()
+        self._connect()
+        self._on_study(self.session.study)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Thin."""
+        return QSize(600, STRIP_HEIGHT)
+
+    def _lay_out(self) -> None:
+        for label, width in ((self.rate_label, 96), (self.time_label, 96)):
+            label.setMinimumWidth(width)
+        self.rate_label.setStyleSheet(f"color: {TEXT_QUIET};")
+        self.curve_hint.setStyleSheet(f"color: {TEXT_QUIET};")
+        buttons = QHBoxLayout()
+        buttons.setSpacing(2)
+        for part in (self.back_button, self.play_button, self.on_button, self.speed_box):
+            buttons.addWidget(part)
+        words = QHBoxLayout()
+        words.setSpacing(SPACING)
+        words.addWidget(self.time_label)
+        words.addWidget(self.rate_label)
+        controls = QVBoxLayout()
+        controls.setSpacing(2)
+        controls.addLayout(buttons)
+        controls.addLayout(words)
+        controls.addStretch(1)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(SPACING, 2, SPACING, 2)
+        row.setSpacing(SPACING)
+        row.addLayout(controls)
+        row.addWidget(self.curve, stretch=1)
+        overlay = QVBoxLayout(self.curve)
+        overlay.setContentsMargins(0, 0, 0, 24)
+        overlay.addWidget(self.curve_hint, alignment=Qt.AlignmentFlag.AlignCenter)
+        self.curve_hint.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.setMaximumHeight(STRIP_HEIGHT + 40)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+
+    def _connect(self) -> None:
+        session, cine = self.session, self.cine
+        self.play_button.clicked.connect(cine.toggle)
+        self.back_button.clicked.connect(lambda: cine.step(-1))
+        self.on_button.clicked.connect(lambda: cine.step(1))
+        self.speed_box.currentTextChanged.connect(lambda text: cine.set_speed(SPEEDS[text]))
+        self.curve.clicked.connect(self._go_to_time)
+        cine.playing_changed.connect(self._on_playing)
+        cine.rate_measured.connect(self._on_rate)
+        session.study_changed.connect(self._on_study)
+        session.frame_changed.connect(self._on_frame)
+        session.diagnosis_changed.connect(self._draw)
+        session.saliency_changed.connect(self._draw)
+        session.bind_key(PLAY, cine.toggle)
+        session.bind_key(STEP_BACK, lambda: cine.step(-1))
+        session.bind_key(STEP_ON, lambda: cine.step(1))
+
+    def _on_study(self, study: Study | None) -> None:
+        clock = self.cine.clock
+        moving = clock is not None
+        for part in (self.play_button, self.back_button, self.on_button, self.speed_box):
+            part.setEnabled(moving)
+        self.play_button.setToolTip(
+            f"Play or stop ({PLAY})" if moving else "Nothing moves here: open a run with several frames"
+        )
+        self.time_label.setText("")
+        self.rate_label.setText("")
+        if clock is not None:
+            self._show_nominal_rate(clock)
+            self.curve.set_span(float(self._times(self.cine.leading)[-1]))
+        self._draw()
+        self._on_frame()
+
+    def _show_nominal_rate(self, clock: FrameClock) -> None:
+        self.rate_label.setText(f"{clock.rate:.1f} fps" + ("" if clock.known else " assumed"))
+        self.rate_label.setToolTip(
+            "As acquired" if clock.known else "The file tells no times; four frames a second are assumed"
+        )
+
+    def _on_playing(self, playing: bool) -> None:
+        self.play_button.setText("❚❚" if playing else "▶")
+        if not playing and self.cine.clock is not None:
+            self._show_nominal_rate(self.cine.clock)
+
+    def _on_rate(self, rate: float) -> None:
+        self.rate_label.setText(f"{rate:.1f} fps shown")
+        self.rate_label.setToolTip("Frames a second really shown; a slow screen drops frames, not time")
+
+    def _on_frame(self, frames: object = None) -> None:
+        study = self.session.study
+        if study is None or self.cine.clock is None:
+            return
+        view = self.cine.leading
+        frame, total = self.session.frame_of(view), study.views[view].n_frames
+        now = float(self._times(view)[frame])
+        self.curve.show_now(now)
+        seconds = f"{now:.2f} s   " if study.views[view].timing.known else ""
+        self.time_label.setText(f"{seconds}{frame + 1}/{total}")
+
+    def _times(self, view_index: int) -> NDArray[np.float64]:
+        """Time of each frame in seconds, or its number where no times are known."""
+        study = self.session.study
+        if study is None:
+            return np.zeros(1)
+        timing = study.views[view_index].timing
+        return timing.times_ms / 1000.0 if timing.known else np.arange(len(timing.times_ms), dtype=np.float64)
+
+    def _go_to_time(self, time: float) -> None:
+        if self.cine.clock is not None:
+            view = self.cine.leading
+            self.session.go_to_frame(view, int(np.argmin(np.abs(self._times(view) - time))))
+
+    def _draw(self, answer: object = None) -> None:
+        """Draw what the session's diagnosis and saliency say about time."""
+        diagnosis, saliency = self.session.diagnosis, self.session.saliency
+        views = {*(diagnosis.attention if diagnosis else ()), *(saliency.maps if saliency else ())}
+        seconds = {
+            name: self._times(index) for name in views if (index := self.session.view_index(name)) is not None
+        }
+        attention = attention_series(diagnosis.attention, seconds) if diagnosis else []
+        peaks = []
+        if saliency is not None:
+            peaks = [
+                TimeSeries(
+                    name, seconds[name][saliency.frames[name]], saliency.peaks(name).astype(np.float64)
+                )
+                for name in saliency.maps
+                if name in seconds
+            ]
+        moving = self.cine.clock is not None
+        self.curve.draw(attention if moving else [], peaks if moving else [])
+        self.curve.getPlotItem().getAxis("bottom").setStyle(showValues=moving)
+        self.curve_hint.setText(HINT_MOVING if moving else HINT_STILL)
+        self.curve_hint.setVisible(not attention and not peaks)
+
+
+def ensure_strip(viewer: napari.Viewer) -> TimeStrip | None:
+    """The strip of a window, added under the image when it is not there yet; None without a window."""
+    window = getattr(viewer, "window", None)
+    if window is None:
+        return None
+    session: ReviewSession = session_for(viewer)
+    if session.strip is None:
+        session.strip = TimeStrip(viewer)
+        dock = window.add_dock_widget(
+            session.strip, name=STRIP_NAME, area="bottom", add_vertical_stretch=False
+        )
+        dock.setMinimumHeight(0)
+    return session.strip
+
+
+def _button(text: str, name: str, tip: str) -> QPushButton:
+    button = QPushButton(text, objectName=name)
+    button.setToolTip(tip)
+    button.setFixedWidth(34)
+    button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return button

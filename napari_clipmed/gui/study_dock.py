@@ -1,0 +1,277 @@
+"""The Study dock: open, see what was understood, overrule it, choose what to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QFileDialog,
+    QHBoxLayout,
+    QMainWindow,
+    QMenu,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_clipmed.gui import keys
+from napari_clipmed.gui.job_bar import JobBar
+from napari_clipmed.gui.layers import contrast_limits
+from napari_clipmed.gui.playback import ensure_strip
+from napari_clipmed.gui.samples import SAMPLES, make_sample
+from napari_clipmed.gui.session import session_for
+from napari_clipmed.gui.study_words import identity_line, understood, warnings_of
+from napari_clipmed.gui.theme import (
+    DOCK_WIDTH,
+    MARGIN,
+    RESEARCH_USE,
+    SPACING,
+    banner,
+    hint_label,
+    say,
+    scrollable,
+    section,
+    wrapped_label,
+)
+from napari_clipmed.gui.view_card import ViewCard
+from napari_clipmed.gui.widgets.failure_note import FailureNote
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_clipmed.study import DisplayWindow, Study
+
+EMPTY = (
+    "No study is open.\n\n"
+    "Open a DICOM run, a folder with AP and LA, or a chest film; drop one onto the window; "
+    "or try a simulated sample."
+)
+FILTER = "Images (*.dcm *.ima *.dicom *.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
+
+
+class StudyDock(QWidget):
+    """Study dock of one viewer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Whose session is shown; the time strip is put under its image.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session_for(viewer)
+        self.setObjectName("study_dock")
+        self.cards: list[ViewCard] = []
+        self.failure = FailureNote()
+        self.note = banner(kind="info", name="note")
+        self.simulated = banner(kind="info", name="simulated")
+        self.warnings = banner(kind="warning", name="warnings")
+        self.empty = hint_label(EMPTY, "empty")
+        self.title = wrapped_label(name="title")
+        self.identity = wrapped_label(name="identity")
+        self.conclusions = hint_label("", "conclusions")
+        self._build()
+        self._connect()
+        ensure_strip(viewer)
+        self._on_study(self.session.study)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """A comfortable dock."""
+        return QSize(340, 600)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Give the corners to the side docks: the time strip stays as wide as the image."""
+        super().showEvent(event)
+        window = self.window()
+        if isinstance(window, QMainWindow):
+            window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+            window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
+
+    def _build(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(SPACING)
+        self.title.setStyleSheet("font-weight: 600;")
+        self.views_box = section("Views")
+        self.look_box = section("Look", self._look_buttons(), self._subtraction_buttons())
+        self.understood_box = section("How it was read", self.conclusions)
+        for part in (
+            self._open_buttons(),
+            JobBar(self.session.jobs, ["open"]),
+            self.failure,
+            self.note,
+            self.empty,
+            self.title,
+            self.identity,
+            self.simulated,
+            self.warnings,
+            self.look_box,
+            self.views_box,
+            self.understood_box,
+        ):
+            column.addWidget(part)
+        column.addStretch(1)
+        column.addWidget(hint_label(RESEARCH_USE))
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrollable(content))
+        self.setMinimumWidth(DOCK_WIDTH[0])
+
+    def _open_buttons(self) -> QWidget:
+        self.open_file = _button(
+            "Open file …", "open_file", "One run or film, or several files", self.ask_files
+        )
+        self.open_folder = _button(
+            "Open folder …",
+            "open_folder",
+            "A folder with the AP and LA run of one examination",
+            self.ask_folder,
+        )
+        self.samples = QToolButton(objectName="samples")
+        self.samples.setText("Samples")
+        self.samples.setToolTip("Simulated studies with known truth, and a simulated chest film")
+        self.samples.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self.samples)
+        for key, title in SAMPLES.items():
+            menu.addAction(title, lambda key=key: self.open_sample(key))
+        self.samples.setMenu(menu)
+        return _row(self.open_file, self.open_folder, self.samples)
+
+    def _look_buttons(self) -> QWidget:
+        session = self.session
+        self.frame_buttons = [
+            _button("AP", "frame_0", "", lambda: session.frame_view(0)),
+            _button("LA", "frame_1", "", lambda: session.frame_view(1)),
+            _button(
+                f"Both ({keys.spoken(keys.FRAME_BOTH)})", "frame_both", "", lambda: session.frame_view(None)
+            ),
+        ]
+        return _row(*self.frame_buttons)
+
+    def _subtraction_buttons(self) -> QWidget:
+        self.subtracted = _button("Subtracted", "subtracted", "", lambda: self.session.show_native(False))
+        self.unsubtracted = _button(
+            f"Unsubtracted ({keys.spoken(keys.TOGGLE_NATIVE)})",
+            "unsubtracted",
+            "",
+            lambda: self.session.show_native(True),
+        )
+        group = QButtonGroup(self)
+        for button in (self.subtracted, self.unsubtracted):
+            button.setCheckable(True)
+            group.addButton(button)
+        self.subtracted.setChecked(True)
+        return _row(self.subtracted, self.unsubtracted)
+
+    def _connect(self) -> None:
+        session = self.session
+        session.study_changed.connect(self._on_study)
+        session.native_changed.connect(self._on_native)
+        session.open_failed.connect(self.failure.tell)
+        session.message.connect(lambda text: say(self.note, text))
+        session.active_view_changed.connect(lambda name: say(self.note, ""))
+
+    def open_sample(self, key: str) -> None:
+        """Make (or find) a sample study off the GUI thread, then show it."""
+        self.failure.clear()
+        self.session.jobs.start(
+            lambda progress: make_sample(key, progress),
+            title=f"Prepare {SAMPLES[key]}",
+            on_done=self.session.show_study,
+            on_error=self.failure.tell,
+            key="open",
+        )
+
+    def ask_files(self) -> None:
+        """Let the person choose runs or films."""
+        paths, _ = QFileDialog.getOpenFileNames(self, "Open a run or a film", str(Path.home()), FILTER)
+        self._open(paths)
+
+    def ask_folder(self) -> None:
+        """Let the person choose the folder of an examination."""
+        folder = QFileDialog.getExistingDirectory(self, "Open the folder of an examination", str(Path.home()))
+        self._open([folder] if folder else [])
+
+    def _open(self, paths: list[str]) -> None:
+        self.failure.clear()
+        self.session.open_paths(paths)
+
+    def _on_study(self, study: Study | None) -> None:
+        for card in self.cards:
+            card.setParent(None)
+            card.deleteLater()
+        self.cards = []
+        self.empty.setVisible(study is None)
+        for part in (self.look_box, self.views_box):
+            part.setVisible(study is not None)
+        say(self.note, "")
+        if study is None:
+            for label in (self.title, self.identity, self.simulated, self.warnings, self.conclusions):
+                say(label, "")
+            self.understood_box.setVisible(False)
+            return
+        self.failure.clear()
+        names = self.session.view_names
+        say(self.title, study.title or " · ".join((str(study.kind).capitalize(), ", ".join(names))))
+        say(self.identity, identity_line(study.identity))
+        say(self.simulated, "SIMULATED: no patient. The truth is known." if study.synthetic else "")
+        say(self.warnings, "\n".join(warnings_of(study, names)))
+        say(self.conclusions, "\n".join(understood(study)))
+        self.understood_box.setVisible(bool(self.conclusions.text()))
+        for index, (name, view) in enumerate(zip(names, study.views, strict=True)):
+            card = ViewCard(name, view)
+            card.relabelled.connect(lambda projection, i=index: self.session.relabel_view(i, projection))
+            card.window_chosen.connect(lambda window, i=index: self._set_window(i, window))
+            self.views_box.layout().addWidget(card)
+            self.cards.append(card)
+        self._dress_buttons(study, names)
+        self._on_native(self.session.showing_native)
+
+    def _dress_buttons(self, study: Study, names: tuple[str, ...]) -> None:
+        for index, key in enumerate((keys.FRAME_AP, keys.FRAME_LA)):
+            button = self.frame_buttons[index]
+            button.setVisible(index < len(names) and len(names) > 1)
+            if index < len(names):
+                button.setText(f"{names[index]} ({keys.spoken(key)})")
+                button.setToolTip(f"Show the {names[index]} view alone")
+        both = "Both" if len(names) > 1 else "Fit"
+        self.frame_buttons[2].setText(f"{both} ({keys.spoken(keys.FRAME_BOTH)})")
+        self.frame_buttons[2].setToolTip("Fit everything into the window")
+        has_both = any(view.native is not None for view in study.views)
+        for button in (self.subtracted, self.unsubtracted):
+            button.setEnabled(has_both)
+            button.setToolTip("" if has_both else "This study holds only one of the two")
+        self.subtracted.parentWidget().setVisible(has_both or any(view.subtracted for view in study.views))
+
+    def _on_native(self, native: bool) -> None:
+        (self.unsubtracted if native else self.subtracted).setChecked(True)
+
+    def _set_window(self, view_index: int, window: DisplayWindow) -> None:
+        image = self.session.image_layer(view_index)
+        if image is not None:
+            image.contrast_limits = contrast_limits(window)
+
+
+def _button(text: str, name: str, tip: str, action: Callable[[], object]) -> QPushButton:
+    button = QPushButton(text, objectName=name)
+    button.setToolTip(tip)
+    button.clicked.connect(lambda: action())
+    return button
+
+
+def _row(*parts: QWidget) -> QWidget:
+    box = QWidget()
+    row = QHBoxLayout(box)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(SPACING // 2)
+    for part in parts:
+        row.addWidget(part, 1)
+    return box
