@@ -1,1 +1,23 @@
-"""Pixels and headers in, findings out."""
+"""Pixels and headers in, findings out: the reader of X-ray runs and films, and the writers of DICOM."""
+
+from __future__ import annotations
+
+from napari_clipmed.io.dicom_headers import is_dicom
+from napari_clipmed.io.images import PICTURES, is_picture
+from napari_clipmed.io.study_reader import StudyEntry, list_studies, open_entry, open_study
+from napari_clipmed.io.subtraction import Intensity, MaskItem, Operation, Subtracted, subtract
+
+__all__ = [
+    "PICTURES",
+    "Intensity",
+    "MaskItem",
+    "Operation",
+    "StudyEntry",
+    "Subtracted",
+    "is_dicom",
+    "is_picture",
+    "list_studies",
+    "open_entry",
+    "open_study",
+    "subtract",
+]

@@ -1,0 +1,164 @@
+"""``napari-clipmed inspect``: what was understood of a file or folder, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_clipmed.cli._app import app, console, print_json
+
+if TYPE_CHECKING:
+    from napari_clipmed.io import StudyEntry
+    from napari_clipmed.study import DisplayWindow, Guess, Study, View
+
+
+@app.command()
+def inspect(
+    path: Annotated[list[Path], typer.Argument(help="A file, a folder, or the files of one examination.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")] = False,
+    identity: Annotated[bool, typer.Option(help="Show the patient's identity as well.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="Only list what a folder holds.")] = False,
+) -> None:
+    """Show views, frames, times, pairing, calibration, guesses and warnings."""
+    from napari_clipmed.io import list_studies, open_study
+
+    if listing and path[0].is_dir():
+        _show_listing(list_studies(path[0]), as_json)
+        return
+    study = open_study(path[0] if len(path) == 1 else list(path))
+    if as_json:
+        print_json(describe(study, identity))
+    else:
+        _show(study, identity)
+
+
+def describe(study: Study, identity: bool = False) -> dict[str, Any]:
+    """A study as plain values, without the patient unless asked for."""
+    answer: dict[str, Any] = {
+        "title": study.title,
+        "kind": study.kind.value,
+        "synthetic": study.synthetic,
+        "image_hash": study.image_hash,
+        "pairing": None if study.pairing is None else asdict(study.pairing),
+        "views": [_describe_view(view) for view in study.views],
+        "guesses": [asdict(guess) for guess in study.guesses],
+        "warnings": list(study.warnings),
+    }
+    if identity:
+        answer["identity"] = asdict(study.identity)
+    return answer
+
+
+def _describe_view(view: View) -> dict[str, Any]:
+    return {
+        "projection": view.projection.value,
+        "angles": view.angles,
+        "frames": view.n_frames,
+        "rows": view.pixels.shape[1],
+        "columns": view.pixels.shape[2],
+        "dtype": view.pixels.dtype.name,
+        "subtracted": view.subtracted,
+        "subtracted_here": view.native is not None,
+        "times_ms": [round(float(time), 3) for time in view.timing.times_ms],
+        "time_source": view.timing.source,
+        "times_known": view.timing.known,
+        "spacing_mm": [view.spacing.row_mm, view.spacing.column_mm] if view.spacing.known else None,
+        "calibration": view.spacing.calibration.value,
+        "window": asdict(view.window),
+        "windows": [asdict(window) for window in view.windows],
+        "source": asdict(view.source),
+        "guesses": [asdict(guess) for guess in view.guesses],
+        "warnings": list(view.warnings),
+    }
+
+
+def _show_listing(entries: list[StudyEntry], as_json: bool) -> None:
+    """Everything in a folder, one line an entry."""
+    if as_json:
+        print_json(
+            [
+                {
+                    "paths": [str(path) for path in entry.paths],
+                    "kind": entry.kind.value,
+                    "pairing": None if entry.pairing is None else asdict(entry.pairing),
+                }
+                for entry in entries
+            ]
+        )
+        return
+    for entry in entries:
+        rule = f" (paired by {entry.pairing.value})" if entry.pairing else ""
+        console.print(f"{entry.kind.value:<10} {entry.title}{rule}", highlight=False, markup=False)
+
+
+def _show(study: Study, identity: bool) -> None:
+    """One table of the views, then what was concluded and what was wrong."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    simulated = " [bold yellow]SIMULATED[/]" if study.synthetic else ""
+    console.print(f"[bold]{escape(study.title)}[/]{simulated}")
+    if identity:
+        person = study.identity
+        console.print(f"Patient: {escape(person.name)} ({escape(person.patient_id)}), {person.study_date}")
+    table = Table("", *(f"{index}: {view.projection}" for index, view in enumerate(study.views)))
+    for label, values in _rows(study.views):
+        table.add_row(label, *(escape(value) for value in values))
+    console.print(table)
+    if study.pairing:
+        console.print(f"Paired by {study.pairing.value}: {escape(study.pairing.reason)}", highlight=False)
+    for guess in study.guesses:
+        console.print(_sentence(guess), highlight=False, markup=False)
+    for index, view in enumerate(study.views):
+        for guess in view.guesses:
+            console.print(f"view {index}: {_sentence(guess)}", highlight=False, markup=False)
+    for note in (*study.warnings, *(note for view in study.views for note in view.warnings)):
+        console.print(f"[yellow]Warning:[/] {escape(note)}", highlight=False)
+    console.print("Research use only, not for diagnosis.", style="dim")
+
+
+def _rows(views: tuple[View, ...]) -> list[tuple[str, list[str]]]:
+    """Rows of the table: a label and one value a view."""
+    return [
+        ("file", [Path(view.source.path).name for view in views]),
+        ("frames", [f"{view.n_frames} × {view.pixels.shape[2]} × {view.pixels.shape[1]}" for view in views]),
+        ("times", [_times(view) for view in views]),
+        ("subtracted", [_subtraction(view) for view in views]),
+        ("angles", ["–" if view.angles is None else "{:g}°, {:g}°".format(*view.angles) for view in views]),
+        ("spacing", [_spacing(view) for view in views]),
+        ("windows", ["; ".join(_window(window) for window in view.windows) for view in views]),
+        ("modality", [view.source.modality or "–" for view in views]),
+        ("encoding", [view.source.transfer_syntax or "–" for view in views]),
+    ]
+
+
+def _times(view: View) -> str:
+    if view.n_frames == 1:
+        return "single frame"
+    if not view.timing.known:
+        return "not known"
+    total = (view.timing.times_ms[-1] - view.timing.times_ms[0]) / 1000
+    return f"{view.timing.interval_ms:g} ms a frame, {total:g} s in all ({view.timing.source})"
+
+
+def _subtraction(view: View) -> str:
+    if not view.subtracted:
+        return "no"
+    return "by us, from the mask" if view.native is not None else "already"
+
+
+def _spacing(view: View) -> str:
+    if not view.spacing.known:
+        return view.spacing.calibration.value
+    return f"{view.spacing.row_mm:.4g} × {view.spacing.column_mm:.4g} mm, {view.spacing.calibration.value}"
+
+
+def _window(window: DisplayWindow) -> str:
+    return f"{window.name} {window.low:.5g}…{window.high:.5g}"
+
+
+def _sentence(guess: Guess) -> str:
+    return f"{guess.what}: {guess.value} ({guess.reason})"

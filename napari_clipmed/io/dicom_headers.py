@@ -1,0 +1,286 @@
+"""DICOM headers read in such a way that a broken file costs a sentence, never a traceback or the memory.
+
+Pixel data are never left to pydicom's file reader: their place in the file is found, and the bytes that
+really exist are handed on (`dicom_pixels`).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+from pydicom import Dataset, dcmread
+from pydicom.filereader import read_dataset, read_file_meta_info
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from napari_clipmed.errors import UnreadableFileError
+from napari_clipmed.io.quiet import quiet_pydicom
+from napari_clipmed.study import PatientIdentity
+
+PIXEL_TAGS = {Tag(0x7FE0, 0x0008): "float", Tag(0x7FE0, 0x0009): "double", Tag(0x7FE0, 0x0010): "integer"}
+UNDEFINED = 0xFFFFFFFF
+KNOWN_BY = ("SOPClassUID", "Rows", "Modality", "PatientID", "DirectoryRecordSequence")
+"""A data set with none of these is taken for something else that only looked like DICOM."""
+
+INFLATED_LIMIT = 2**30
+"""A deflated file may unpack to a gibibyte; a run of 1,000 frames of 512² with 16 bits needs half of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class PixelElement:
+    """The value of the pixel data element, as far as the file holds it.
+
+    Parameters
+    ----------
+    data : bytes
+        Native: the pixels. Encapsulated: the items, starting with the offset table.
+    encapsulated : bool
+        Whether the length was undefined (PS3.5 A.4).
+    declared : int
+        The length that the header claims; `len(data)` may be smaller. 0 for encapsulated data.
+    kind : str
+        "integer", "float" or "double".
+    """
+
+    data: bytes
+    encapsulated: bool
+    declared: int
+    kind: str = "integer"
+
+
+@dataclass(frozen=True, eq=False)
+class DicomFile:
+    """A DICOM header and, where asked for, the bytes of its pixels."""
+
+    path: Path
+    dataset: Dataset
+    transfer_syntax: UID
+    little_endian: bool
+    pixels: PixelElement | None
+    warnings: tuple[str, ...] = field(default=())
+
+
+class _HonestReader(io.BufferedReader):
+    """A file that never allocates more than it holds, however long an element claims to be."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read at most what is left."""
+        if size is None or size < 0:
+            return super().read()
+        return super().read(min(size, max(self.size - self.tell(), 0)))
+
+
+def is_dicom(path: str | Path) -> bool:
+    """Whether a file looks like DICOM, with or without the preamble; never raises for a readable path."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(256)
+    except OSError:
+        return False
+    return head[128:132] == b"DICM" or _starts_with_element(head)
+
+
+def _starts_with_element(head: bytes) -> bool:
+    """Whether the first bytes are a data element of group 0002 or 0008, as in files without preamble."""
+    if len(head) < 16 or head[:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x08"):
+        return False
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    return explicit or int.from_bytes(head[4:8], "little") < 256
+
+
+@quiet_pydicom
+def read_dicom(path: Path, with_pixels: bool = True) -> DicomFile:
+    """Read a header, and the bytes of the pixels where wanted.
+
+    Raises
+    ------
+    UnreadableFileError
+        When the file cannot be understood as DICOM.
+    """
+    name = path.name
+    try:
+        size = path.stat().st_size
+        if size > psutil.virtual_memory().available // 2:
+            raise UnreadableFileError(
+                f"{name} is {size / 2**30:.1f} GiB, more than half of the free memory.",
+                "Close other programs, or open it on a machine with more memory.",
+            )
+        with _HonestReader(path) as file:
+            return _read(path, file, with_pixels)
+    except UnreadableFileError:
+        raise
+    except (RecursionError, MemoryError) as error:
+        raise UnreadableFileError(
+            f"{name} is nested too deeply or claims too much to be a real image.", "Export it again."
+        ) from error
+    except Exception as error:  # noqa: BLE001 - boundary: pydicom raises nearly any type on a broken header
+        raise UnreadableFileError(
+            f"The DICOM header of {name} is damaged ({type(error).__name__}).",
+            "Export the file again from where it came from.",
+        ) from error
+
+
+def _read(path: Path, file: _HonestReader, with_pixels: bool) -> DicomFile:
+    """Parse header and pixel element of an open file."""
+    notes: list[str] = []
+    source: BinaryIO = file
+    preamble = file.read(132)[128:] == b"DICM"
+    file.seek(0)
+    meta = read_file_meta_info(str(path)) if preamble else Dataset()
+    syntax = text(meta, "TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        source = io.BytesIO(_inflate(file, 144 + int(meta.FileMetaInformationGroupLength), path.name))
+        dataset = read_dataset(source, False, True, stop_when=_at_pixels)
+        implicit, little = False, True
+    else:
+        whole = dcmread(source, stop_before_pixels=True, force=True)
+        syntax = syntax or text(whole.file_meta, "TransferSyntaxUID")
+        implicit, little = (bool(flag) for flag in whole.original_encoding)
+        dataset = whole
+    if not any(keyword in dataset for keyword in KNOWN_BY):
+        raise UnreadableFileError(
+            f"{path.name} is a DICOM file without an image."
+            if preamble
+            else f"{path.name} is not a DICOM file.",
+            "Choose a DICOM, PNG, JPEG or TIFF image.",
+        )
+    if not syntax:
+        syntax = (
+            ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        )
+        notes.append(f"{path.name} does not say how it is encoded; {UID(syntax).name} was found.")
+    element = _pixel_element(source, implicit, little) if with_pixels else None
+    return DicomFile(path, dataset, UID(syntax), little, element, tuple(notes))
+
+
+def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return tag in PIXEL_TAGS
+
+
+def _inflate(file: BinaryIO, start: int, name: str) -> bytes:
+    """Unpack a deflated data set, up to a limit: a small file can claim to be gigabytes of zeros."""
+    file.seek(start)
+    engine = zlib.decompressobj(-zlib.MAX_WBITS)
+    unpacked = engine.decompress(file.read(), INFLATED_LIMIT)
+    if engine.unconsumed_tail:
+        raise UnreadableFileError(f"{name} unpacks to more than 1 GiB.", "Export it without deflation.")
+    return unpacked
+
+
+def _pixel_element(file: BinaryIO, implicit: bool, little: bool) -> PixelElement | None:
+    """The pixel element at the place where header reading stopped; None where the file has no pixels."""
+    order = "little" if little else "big"
+    head = file.read(8)
+    if len(head) < 8:
+        return None
+    tag = Tag(int.from_bytes(head[:2], order), int.from_bytes(head[2:4], order))  # type: ignore[arg-type]
+    if tag not in PIXEL_TAGS:
+        return None
+    length_bytes = head[4:8] if implicit else head[6:8] if head[4:6] == b"US" else file.read(4)
+    declared = int.from_bytes(length_bytes, order)  # type: ignore[arg-type]
+    encapsulated = declared == UNDEFINED
+    data = file.read() if encapsulated else file.read(declared)
+    return PixelElement(data, encapsulated, 0 if encapsulated else declared, PIXEL_TAGS[tag])
+
+
+# -- values ------------------------------------------------------------------------------------------------
+
+
+def value(dataset: Dataset, keyword: str) -> Any:
+    """A value, or None where it is absent, empty or malformed."""
+    try:
+        found = dataset.get(keyword)
+    except Exception:  # noqa: BLE001 - boundary: a malformed value may raise anything; it counts as absent
+        return None
+    return None if found is None or found == "" else found
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """A value as text; several values joined by a backslash; empty where absent."""
+    found = value(dataset, keyword)
+    if isinstance(found, MultiValue | list):
+        return "\\".join(str(part) for part in found)
+    return "" if found is None else str(found).strip()
+
+
+def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+    """A value as finite numbers; empty where absent or where one is not a number."""
+    found = value(dataset, keyword)
+    parts = found if isinstance(found, MultiValue | list | tuple) else [] if found is None else [found]
+    try:
+        result = tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        return ()
+    return result if all(math.isfinite(number) for number in result) else ()
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """The first number of a value, or None."""
+    found = numbers(dataset, keyword)
+    return found[0] if found else None
+
+
+def integer(dataset: Dataset, keyword: str, default: int) -> int:
+    """The first number of a value as an integer."""
+    found = number(dataset, keyword)
+    return default if found is None else int(found)
+
+
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; empty where it is absent or is no sequence."""
+    found = value(dataset, keyword)
+    try:
+        return [item for item in found if isinstance(item, Dataset)] if found is not None else []
+    except TypeError:
+        return []
+
+
+def flattened(dataset: Dataset) -> Dataset:
+    """An enhanced multi-frame header with the macros of its first frame at the top, like a classic one.
+
+    Functional groups (PS3.3 C.7.6.16) are one level of sequences; what is at the top already stays. A classic
+    header is returned as it is.
+    """
+    groups = [
+        group
+        for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
+        for group in items(dataset, keyword)[:1]
+    ]
+    if not groups:
+        return dataset
+    flat = Dataset()
+    flat.update(dataset)
+    for group in groups:
+        for macro in group:
+            for element in next(iter(items(group, macro.keyword)), ()):
+                if element.tag not in flat:
+                    flat.add(element)
+    return flat
+
+
+def identity_of(dataset: Dataset) -> PatientIdentity:
+    """Who this is; for the screen only."""
+    return PatientIdentity(
+        name=text(dataset, "PatientName"),
+        patient_id=text(dataset, "PatientID"),
+        birth_date=text(dataset, "PatientBirthDate"),
+        sex=text(dataset, "PatientSex"),
+        study_date=text(dataset, "StudyDate"),
+    )

@@ -1,0 +1,332 @@
+"""Frames out of DICOM pixel data: every whole frame that exists is shown, whatever the header claims.
+
+Nothing is allocated on the word of a header: native frames are counted in the bytes that were read, and room
+for compressed frames is made only after the first one was decoded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels import apply_color_lut, get_decoder
+from pydicom.pixels.decoders.base import Decoder
+from pydicom.uid import UID, RLELossless
+
+from napari_clipmed.errors import UnreadableFileError
+from napari_clipmed.io import codecs
+from napari_clipmed.io.dicom_headers import DicomFile, PixelElement, integer, text
+from napari_clipmed.io.fragments import compressed_frames
+from napari_clipmed.progress import Progress
+
+Frames = NDArray[Any]
+
+LARGE_FRAME, HIGHEST_RATIO = 2**26, 2_000
+"""A frame of more than 64 MiB is believed only if its compressed bytes are not absurdly few."""
+
+
+@dataclass(frozen=True)
+class PixelLayout:
+    """How the pixels of a frame are stored (PS3.3 C.7.6.3)."""
+
+    rows: int
+    columns: int
+    samples: int
+    allocated: int
+    stored: int
+    high_bit: int
+    signed: bool
+    photometric: str
+    planar: bool
+    declared_frames: int | None
+    kind: str
+
+    @property
+    def frame_bits(self) -> int:
+        """Bits that a native frame takes."""
+        samples = 2 if self.photometric == "YBR_FULL_422" else self.samples
+        return self.rows * self.columns * samples * self.allocated
+
+    @classmethod
+    def of(cls, dataset: Dataset, kind: str, name: str) -> PixelLayout:
+        """Read the layout, or say what is missing."""
+        rows, columns = integer(dataset, "Rows", 0), integer(dataset, "Columns", 0)
+        if rows < 1 or columns < 1:
+            raise UnreadableFileError(
+                f"{name} does not say how many rows and columns its image has.", "Export the file again."
+            )
+        allocated = integer(dataset, "BitsAllocated", {"float": 32, "double": 64}.get(kind, 8))
+        if allocated not in (1, 8, 16, 32, 64):
+            raise UnreadableFileError(
+                f"{name} stores {allocated} bits a pixel, which no angiograph or X-ray does.",
+                "Export it again.",
+            )
+        stored = integer(dataset, "BitsStored", allocated)
+        stored = stored if 0 < stored <= allocated else allocated
+        frames = integer(dataset, "NumberOfFrames", 0)
+        return cls(
+            rows=rows,
+            columns=columns,
+            samples=max(integer(dataset, "SamplesPerPixel", 1), 1),
+            allocated=allocated,
+            stored=stored,
+            high_bit=integer(dataset, "HighBit", stored - 1),
+            signed=integer(dataset, "PixelRepresentation", 0) == 1,
+            photometric=text(dataset, "PhotometricInterpretation") or "MONOCHROME2",
+            planar=integer(dataset, "PlanarConfiguration", 0) == 1,
+            declared_frames=frames if frames > 0 else None,
+            kind=kind,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Stored values of every frame.
+
+    Parameters
+    ----------
+    frames : (T, H, W) array
+        Grey, native byte order; colour has become luminance.
+    bad : tuple of int
+        Indices (from 0) of frames that could not be decoded and show a neighbour instead.
+    warnings : tuple of str
+        What was wrong and what was saved.
+    """
+
+    frames: Frames
+    bad: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def decode(file: DicomFile, progress: Progress | None = None) -> Decoded:
+    """Decode all frames of a file.
+
+    Raises
+    ------
+    UnreadableFileError
+        When there is not one whole frame, or nobody decodes the transfer syntax.
+    """
+    name, element = file.path.name, file.pixels
+    if element is None:
+        raise UnreadableFileError(
+            f"{name} holds no image, only a header.", "Choose a file with pixel data, such as the run itself."
+        )
+    layout = PixelLayout.of(file.dataset, element.kind, name)
+    if element.encapsulated:
+        return _decode_compressed(file, element, layout, progress or Progress())
+    return _decode_native(file, element, layout)
+
+
+def luminance(colour: Frames) -> Frames:
+    """RGB to grey (ITU-R BT.601), of the same integer type; a grey picture stored as RGB comes back exactly.
+
+    Parameters
+    ----------
+    colour : (..., 3 or 4) array
+    """
+    red, green, blue = colour[..., 0], colour[..., 1], colour[..., 2]
+    if np.array_equal(red, green) and np.array_equal(green, blue):
+        return np.ascontiguousarray(red)
+    grey = colour[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    return np.round(grey).astype(colour.dtype) if colour.dtype.kind in "ui" else grey
+
+
+# -- native ------------------------------------------------------------------------------------------------
+
+
+def _decode_native(file: DicomFile, element: PixelElement, layout: PixelLayout) -> Decoded:
+    """Frames straight from the bytes of the file."""
+    name = file.path.name
+    whole = len(element.data) * 8 // layout.frame_bits
+    declared = layout.declared_frames or 1
+    if whole < 1:
+        raise UnreadableFileError(
+            f"{name} claims {layout.columns} × {layout.rows} pixels but holds only "
+            f"{len(element.data):,} bytes of them, less than one frame.",
+            "The file was cut or is damaged; export it again.",
+        )
+    notes = []
+    count = min(declared, whole)
+    exact = 0 <= element.declared * 8 - whole * layout.frame_bits < 16  # one byte of padding at most
+    if layout.declared_frames is None and whole > 1 and exact:
+        count = whole
+        notes.append(f"{name} does not say how many frames it has; {whole} were found.")
+    if whole < declared:
+        notes.append(f"{name} claims {declared} frames but holds {whole} whole ones; those are shown.")
+    frames = _unpack(element.data, layout, count, file.little_endian)
+    return Decoded(_to_grey(frames, layout, file.dataset), warnings=tuple(notes))
+
+
+def _unpack(data: bytes, layout: PixelLayout, count: int, little: bool) -> Frames:
+    """Native bytes as (T, H, W) or (T, H, W, samples), shifted and masked to the stored bits."""
+    shape = (count, layout.rows, layout.columns)
+    bits = count * layout.frame_bits
+    if layout.allocated == 1:
+        raw = np.frombuffer(data, np.uint8, count=(bits + 7) // 8)
+        return np.unpackbits(raw, bitorder="little", count=bits).reshape(shape)
+    letter = "f" if layout.kind != "integer" else "u"
+    dtype = np.dtype(f"{'<' if little else '>'}{letter}{layout.allocated // 8}")
+    values = np.frombuffer(data, dtype, count=bits // layout.allocated)
+    values = values.astype(dtype.newbyteorder("="))  # a writable copy
+    if layout.photometric == "YBR_FULL_422":  # Y1 Y2 Cb Cr: the luminance is every first pair
+        return values.reshape(*shape[:2], -1, 4)[..., :2].reshape(shape)
+    if layout.samples > 1:
+        if layout.planar:
+            return np.moveaxis(values.reshape(count, layout.samples, *shape[1:]), 1, -1)
+        return values.reshape(*shape, layout.samples)
+    return _stored_bits(values.reshape(shape), layout)
+
+
+def _stored_bits(values: Frames, layout: PixelLayout) -> Frames:
+    """Keep the stored bits only: High Bit need not be Bits Stored − 1, and old overlays sit in the rest."""
+    if layout.kind != "integer" or (layout.stored == layout.allocated and not layout.signed):
+        return values
+    bits = 8 * values.dtype.itemsize
+    signed = values.dtype.kind == "i" or layout.signed
+    top = bits - 1 - min(max(layout.high_bit, layout.stored - 1), bits - 1)
+    unsigned = values.view(f"u{values.dtype.itemsize}")
+    shifted = unsigned << np.array(top, unsigned.dtype) if top else unsigned
+    down = np.array(bits - layout.stored, unsigned.dtype)
+    return (
+        shifted.view(f"i{values.dtype.itemsize}") >> down.astype(f"i{values.dtype.itemsize}")
+        if signed
+        else (shifted >> down)
+    )
+
+
+def _to_grey(frames: Frames, layout: PixelLayout, dataset: Dataset) -> Frames:
+    """Palette and colour frames as luminance; grey frames as they are."""
+    if layout.photometric == "PALETTE COLOR" and frames.ndim == 3:
+        frames = apply_color_lut(frames, dataset)
+    if frames.ndim == 3:
+        return frames
+    if layout.photometric.startswith("YBR") and layout.photometric not in ("YBR_RCT", "YBR_ICT"):
+        return np.ascontiguousarray(frames[..., 0])
+    return luminance(frames)
+
+
+# -- compressed --------------------------------------------------------------------------------------------
+
+
+def _decode_compressed(
+    file: DicomFile, element: PixelElement, layout: PixelLayout, progress: Progress
+) -> Decoded:
+    """Decode frame by frame, so that one bad frame costs one frame."""
+    name = file.path.name
+    decoder = _decoder(file.transfer_syntax, name)
+    streams = compressed_frames(element.data, layout.declared_frames, file.transfer_syntax == RLELossless)
+    if not streams:
+        raise UnreadableFileError(f"{name} holds no whole frame.", "The file was cut; export it again.")
+    frames: Frames | None = None
+    good: list[int] = []
+    fault = ""
+    for index, stream in enumerate(streams):
+        progress.step(f"Decoding {name}", index, len(streams))
+        try:
+            frame = _decode_frame(decoder, stream, layout, file.dataset, name)
+        except UnreadableFileError:
+            raise
+        except Exception as error:  # noqa: BLE001 - boundary: each codec raises its own; the frame is marked bad
+            fault = fault or type(error).__name__
+            continue
+        if frames is None:
+            frames = _room_for(len(streams), frame, name)
+        frames[index] = frame
+        good.append(index)
+    if frames is None:
+        raise UnreadableFileError(
+            f"None of the {len(streams)} frame(s) of {name} could be decoded "
+            f"({file.transfer_syntax.name}; {fault}).",
+            "The file is damaged; export it again, uncompressed if possible.",
+        )
+    return _mended(frames, good, name, layout.declared_frames)
+
+
+def _mended(frames: Frames, good: list[int], name: str, declared: int | None) -> Decoded:
+    """Put neighbours in the place of bad frames, and say what was wrong."""
+    notes = []
+    count = len(frames)
+    bad = tuple(sorted(set(range(count)) - set(good)))
+    for index in bad:
+        frames[index] = frames[max((g for g in good if g < index), default=good[0])]
+    if bad:
+        numbers = ", ".join(str(index + 1) for index in bad[:8]) + ("…" if len(bad) > 8 else "")
+        notes.append(
+            f"{len(bad)} of {count} frames of {name} could not be decoded (frame {numbers}); "
+            "the frame before is shown in their place."
+        )
+    if declared is None and count > 1:
+        notes.append(f"{name} does not say how many frames it has; {count} were found.")
+    if declared is not None and declared != count:
+        notes.append(f"{name} claims {declared} frames but holds {count}; those are shown.")
+    return Decoded(frames, bad, tuple(notes))
+
+
+def _decoder(syntax: UID, name: str) -> Decoder:
+    """The decoder of a transfer syntax, or a sentence."""
+    codecs.register()
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        decoder = None
+    if decoder is None or not decoder.is_available:
+        label = syntax.name if syntax.name != str(syntax) else f"transfer syntax {syntax}"
+        raise UnreadableFileError(
+            f"{name} is compressed as {label}, which cannot be decoded here.",
+            "Export it as JPEG lossless or uncompressed, for example with gdcmconv or dcmtk.",
+        )
+    return decoder
+
+
+def _decode_frame(
+    decoder: Decoder, stream: bytes, layout: PixelLayout, dataset: Dataset, name: str
+) -> Frames:
+    """One compressed frame as grey (H, W)."""
+    if layout.frame_bits // 8 > max(LARGE_FRAME, HIGHEST_RATIO * len(stream)):
+        raise UnreadableFileError(
+            f"{name} claims {layout.columns} × {layout.rows} pixels a frame, which its "
+            f"{len(stream):,} bytes cannot hold.",
+            "The header is wrong or the file is damaged; export it again.",
+        )
+    options = {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": layout.samples,
+        "bits_allocated": layout.allocated,
+        "bits_stored": layout.stored,
+        "pixel_representation": int(layout.signed),
+        "photometric_interpretation": layout.photometric,
+        "planar_configuration": int(layout.planar),
+        "pixel_keyword": "PixelData",
+    }
+    source = encapsulate([stream], has_bot=False)
+    plugin = codecs.preferred(decoder.UID)
+    try:
+        frame, _ = decoder.as_array(source, index=0, decoding_plugin=plugin, **options)  # type: ignore[arg-type]
+    except Exception:
+        if not plugin:
+            raise
+        frame, _ = decoder.as_array(source, index=0, **options)  # type: ignore[arg-type]
+    frame = frame.astype(frame.dtype.newbyteorder("="), copy=False)
+    if frame.ndim == 2 and frame.dtype.kind == "u" and int(frame.max(initial=0)) >= 2**layout.stored:
+        frame = _stored_bits(frame, layout)  # the stream kept bits above High Bit or below the stored ones
+    if layout.photometric == "PALETTE COLOR":
+        return _to_grey(frame[None], layout, dataset)[0]
+    return luminance(frame) if frame.ndim == 3 else frame  # pydicom has turned YBR into RGB
+
+
+def _room_for(count: int, frame: Frames, name: str) -> Frames:
+    """An empty run, if it fits into the memory that is free."""
+    if count * frame.nbytes > psutil.virtual_memory().available // 2:
+        raise UnreadableFileError(
+            f"The {count} frames of {name} need {count * frame.nbytes / 2**30:.1f} GiB, "
+            "more than half of the free memory.",
+            "Close other programs, or open it on a machine with more memory.",
+        )
+    return np.empty((count, *frame.shape), frame.dtype)

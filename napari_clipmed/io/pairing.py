@@ -1,0 +1,143 @@
+"""Which runs are the two planes of one biplane acquisition, and by which rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from pydicom import Dataset
+from pydicom.valuerep import TM
+
+from napari_clipmed.io.dicom_headers import integer, items, number, text
+from napari_clipmed.io.geometry import angle_between, angles_of
+from napari_clipmed.study import Guess
+
+SECONDS_APART = 1.0
+ANGLES_APART = (60.0, 120.0)
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """What pairing looks at.
+
+    `seconds` is the acquisition time of day, else the content time; `plane` is "A", "B" or empty.
+    """
+
+    sop: str = ""
+    study: str = ""
+    series: str = ""
+    patient: str = ""
+    references: tuple[str, ...] = ()
+    plane: str = ""
+    date: str = ""
+    seconds: float | None = None
+    instance: int | None = None
+    angles: tuple[float, float] | None = None
+    frames: int = 1
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> RunHeader:
+        """Read it from a (flattened) header."""
+        image_type = text(dataset, "ImageType").upper().split("\\")
+        instance = number(dataset, "InstanceNumber")
+        return cls(
+            sop=text(dataset, "SOPInstanceUID"),
+            study=text(dataset, "StudyInstanceUID"),
+            series=text(dataset, "SeriesInstanceUID"),
+            patient=text(dataset, "PatientID"),
+            references=tuple(
+                text(item, "ReferencedSOPInstanceUID") for item in items(dataset, "ReferencedImageSequence")
+            ),
+            plane=next((plane for plane in "AB" if f"BIPLANE {plane}" in image_type), ""),
+            date=text(dataset, "AcquisitionDate") or text(dataset, "ContentDate"),
+            seconds=_seconds(dataset),
+            instance=None if instance is None else int(instance),
+            angles=angles_of(dataset),
+            frames=max(integer(dataset, "NumberOfFrames", 1), 1),
+        )
+
+
+def _seconds(dataset: Dataset) -> float | None:
+    """Seconds since midnight of the acquisition, else of the content."""
+    for keyword in ("AcquisitionTime", "ContentTime"):
+        try:
+            time = TM(text(dataset, keyword))
+        except ValueError:
+            continue
+        if time is not None:
+            return time.hour * 3600 + time.minute * 60 + time.second + time.microsecond / 1e6
+    return None
+
+
+def _mutual(a: RunHeader, b: RunHeader) -> str:
+    return (
+        "each file names the other (Referenced Image Sequence)"
+        if (a.sop in b.references and b.sop in a.references)
+        else ""
+    )
+
+
+def _simultaneous(a: RunHeader, b: RunHeader) -> str:
+    if {a.plane, b.plane} != {"A", "B"} or a.seconds is None or b.seconds is None or a.date != b.date:
+        return ""
+    apart = abs(a.seconds - b.seconds)
+    return f"planes A and B of one study, taken {apart:.1f} s apart" if apart <= SECONDS_APART else ""
+
+
+def _same_instance(a: RunHeader, b: RunHeader) -> str:
+    same = a.series == b.series and a.instance is not None and a.instance == b.instance
+    return f"same series and same instance number {a.instance}" if same and a.frames == b.frames else ""
+
+
+def _by_angles(a: RunHeader, b: RunHeader) -> str:
+    if a.angles is None or b.angles is None or a.frames != b.frames or a.frames < 2:
+        return ""
+    if a.plane and a.plane == b.plane:
+        return ""
+    apart = angle_between(a.angles, b.angles)
+    low, high = ANGLES_APART
+    return (
+        f"angles {apart:.0f}° apart and {a.frames} frames each; please check" if low <= apart <= high else ""
+    )
+
+
+RULES: tuple[tuple[str, Callable[[RunHeader, RunHeader], str]], ...] = (
+    ("mutual reference", _mutual),
+    ("biplane at the same time", _simultaneous),
+    ("same instance number", _same_instance),
+    ("angles", _by_angles),
+)
+"""In order of trust. The last one is never silent: its reason asks for a look."""
+
+
+def pair_runs(runs: Sequence[RunHeader]) -> list[tuple[tuple[int, ...], Guess | None]]:
+    """Group runs into pairs and singles.
+
+    Parameters
+    ----------
+    runs : sequence of RunHeader
+        Runs of one study in any order. Runs of different studies are never paired.
+
+    Returns
+    -------
+    list of (indices, rule)
+        One or two indices into `runs`, in the order of the first index; the rule is None for a single run.
+    """
+    partner: dict[int, tuple[int, Guess]] = {}
+    for rule, matches in RULES:
+        for i, j in combinations(range(len(runs)), 2):
+            a, b = runs[i], runs[j]
+            if i in partner or j in partner or a.study != b.study or a.patient != b.patient or not a.study:
+                continue
+            reason = matches(a, b)
+            if reason:
+                guess = Guess("pairing", rule, reason)
+                partner[i], partner[j] = (j, guess), (i, guess)
+    groups: list[tuple[tuple[int, ...], Guess | None]] = []
+    for i in range(len(runs)):
+        if i not in partner:
+            groups.append(((i,), None))
+        elif i < partner[i][0]:
+            groups.append(((i, partner[i][0]), partner[i][1]))
+    return groups

@@ -1,0 +1,394 @@
+"""Files and folders in, studies out.
+
+A folder may hold several examinations and several patients; they are never mixed. `list_studies` lists what
+it holds, one entry a run, a biplane pair or a film; `open_study` opens one entry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset
+
+from napari_clipmed.errors import UnreadableFileError
+from napari_clipmed.io.dicom_headers import flattened, identity_of, is_dicom, items, read_dicom, text
+from napari_clipmed.io.dicom_view import kind_of, view_of
+from napari_clipmed.io.grey import robust_window
+from napari_clipmed.io.images import is_picture, read_picture
+from napari_clipmed.io.pairing import RunHeader, pair_runs
+from napari_clipmed.io.quiet import quiet_pydicom
+from napari_clipmed.io.timing import frame_index
+from napari_clipmed.progress import Progress
+from napari_clipmed.study import (
+    FrameTiming,
+    Guess,
+    Kind,
+    PatientIdentity,
+    PixelSpacing,
+    Projection,
+    Source,
+    Study,
+    View,
+)
+
+ORDER = {Projection.AP: 0, Projection.PA: 0, Projection.OBLIQUE: 1, Projection.UNKNOWN: 1, Projection.LA: 2}
+MOST_FILES = 20_000
+"""A folder with more files than this is not walked to its end."""
+
+
+@dataclass(frozen=True)
+class StudyEntry:
+    """One thing that can be opened: a run, a biplane pair, a film or a sequence of pictures.
+
+    Parameters
+    ----------
+    paths : tuple of Path
+        Its files; planes in the order they were found.
+    kind : Kind
+        Angiogram, chest film or other.
+    pairing : Guess or None
+        The rule that made a pair.
+    study_instance_uid : str
+        Empty for plain pictures.
+    identity : PatientIdentity
+        For the screen only.
+    sequence : bool
+        True for numbered pictures that are the frames of one run.
+    """
+
+    paths: tuple[Path, ...]
+    kind: Kind
+    pairing: Guess | None = None
+    study_instance_uid: str = ""
+    identity: PatientIdentity = field(default_factory=PatientIdentity, repr=False)
+    sequence: bool = False
+
+    @property
+    def title(self) -> str:
+        """File names, shortened; no identity beyond what they hold."""
+        names = [path.name for path in self.paths]
+        return f"{names[0]} … {names[-1]}" if self.sequence else " + ".join(names)
+
+
+@quiet_pydicom
+def open_study(path: str | Path | Sequence[str | Path], progress: Progress | None = None) -> Study:
+    """Open a file, a folder, or the files of one examination.
+
+    Parameters
+    ----------
+    path : str, Path or sequence of them
+        A DICOM, PNG, JPEG or TIFF file; a folder, of which the first entry of `list_studies` that can be
+        shown is opened and the others are named in a warning; or a list of files that belong together.
+    progress : Progress, optional
+        Told about every frame; may cancel.
+
+    Returns
+    -------
+    Study
+        With every guess and every fault on record.
+
+    Raises
+    ------
+    UnreadableFileError
+        When nothing of it can be shown, or the files of a list belong to different patients.
+    """
+    progress = progress or Progress()
+    if isinstance(path, str | Path):
+        path = Path(path)
+        if not path.exists():
+            raise UnreadableFileError(
+                f"There is no file or folder {path}.", "Check the spelling of the path."
+            )
+        if path.is_dir():
+            return _open_first(list_studies(path, progress), path, progress)
+        return open_entry(_single_entry(path), progress)
+    return _open_list([Path(part) for part in path], progress)
+
+
+@quiet_pydicom
+def list_studies(folder: str | Path, progress: Progress | None = None) -> list[StudyEntry]:
+    """What a folder holds, in order of file names; headers only are read.
+
+    Raises
+    ------
+    UnreadableFileError
+        When it holds nothing that can be opened.
+    """
+    folder, progress = Path(folder), progress or Progress()
+    paths = sorted(path for path in _walk(folder) if path.is_file() and not path.name.startswith("."))
+    entries = _entries(paths, progress)
+    if not entries:
+        what = f"none of its {len(paths)} files is an image" if paths else "it is empty"
+        raise UnreadableFileError(
+            f"The folder {folder.name} holds nothing to open: {what}.",
+            "Choose the folder that holds the DICOM, PNG, JPEG or TIFF files.",
+        )
+    return entries
+
+
+@quiet_pydicom
+def open_entry(entry: StudyEntry, progress: Progress | None = None) -> Study:
+    """Open one entry of `list_studies`."""
+    progress = progress or Progress()
+    if is_dicom(entry.paths[0]):
+        return _open_dicom(entry, progress)
+    return _open_pictures(entry, progress)
+
+
+# -- lists and folders -------------------------------------------------------------------------------------
+
+
+def _walk(folder: Path) -> list[Path]:
+    """All paths below a folder, up to a limit."""
+    found = []
+    for path in folder.rglob("*"):
+        found.append(path)
+        if len(found) >= MOST_FILES:
+            break
+    return found
+
+
+def _open_list(paths: list[Path], progress: Progress) -> Study:
+    """Files that a person chose together."""
+    missing = [path.name for path in paths if not path.is_file()]
+    if not paths or missing:
+        raise UnreadableFileError(
+            f"Not a file: {', '.join(missing)}." if missing else "No file was chosen.",
+            "Choose one or two files.",
+        )
+    if len(paths) == 1:
+        return open_study(paths[0], progress)
+    entries = _entries(paths, progress)
+    if len(entries) == 1:
+        return open_entry(entries[0], progress)
+    if not entries:
+        raise UnreadableFileError(
+            "None of the chosen files is an image.", "Choose DICOM, PNG, JPEG or TIFF files."
+        )
+    patients = {entry.identity.patient_id for entry in entries if entry.identity.patient_id}
+    if len(patients) > 1:
+        raise UnreadableFileError(
+            "The chosen files belong to different patients.", "Open them one after the other."
+        )
+    if len(entries) == 2 and all(len(entry.paths) == 1 for entry in entries):
+        chosen = Guess("pairing", "chosen together", "no rule pairs the two files; they were opened together")
+        both = replace(entries[0], paths=(*entries[0].paths, *entries[1].paths), pairing=chosen)
+        return open_entry(both, progress)
+    return _open_first(entries, paths[0].parent, progress)
+
+
+def _open_first(entries: list[StudyEntry], folder: Path, progress: Progress) -> Study:
+    """The first entry that can be shown, with a warning that names the others."""
+    notes: list[str] = []
+    for index, entry in enumerate(entries):
+        try:
+            study = open_entry(entry, progress)
+        except UnreadableFileError as error:
+            notes.append(error.message)
+            continue
+        study = replace(study, warnings=(*study.warnings, *notes))
+        return _naming_others(study, folder, entries[index + 1 :])
+    raise UnreadableFileError(
+        f"None of the {len(entries)} studies in {folder.name} can be shown; the first one: {notes[0]}",
+        "Export them again.",
+    )
+
+
+def _naming_others(study: Study, folder: Path, others: Sequence[StudyEntry]) -> Study:
+    """A warning with the entries that were not opened."""
+    if not others:
+        return study
+    names = "; ".join(entry.title for entry in others[:6]) + ("…" if len(others) > 6 else "")
+    note = f"{folder.name} holds {len(others)} more to open, kept apart from this one: {names}."
+    return replace(study, warnings=(*study.warnings, note))
+
+
+def _entries(paths: Iterable[Path], progress: Progress) -> list[StudyEntry]:
+    """Group files into entries: DICOM by the pairing rules, numbered pictures of one size into sequences."""
+    runs: list[tuple[Path, Dataset]] = []
+    pictures: list[Path] = []
+    seen: set[str] = set()
+    paths = list(paths)
+    for index, path in enumerate(paths):
+        progress.step("Reading headers", index, len(paths))
+        if is_picture(path):
+            pictures.append(path)
+        elif is_dicom(path):
+            header = _header_with_image(path)
+            uid = text(header, "SOPInstanceUID") if header is not None else ""
+            if header is not None and uid not in seen:
+                runs.append((path, header))
+                seen.update({uid} - {""})
+    entries = [*_dicom_entries(runs), *_picture_entries(pictures)]
+    return sorted(entries, key=lambda entry: paths.index(entry.paths[0]))
+
+
+def _header_with_image(path: Path) -> Dataset | None:
+    """The flattened header of a file that claims an image; None for reports, directories and broken files."""
+    try:
+        dataset = flattened(read_dicom(path, with_pixels=False).dataset)
+    except UnreadableFileError:
+        return None
+    return dataset if text(dataset, "Rows") and not items(dataset, "DirectoryRecordSequence") else None
+
+
+def _dicom_entries(runs: list[tuple[Path, Dataset]]) -> list[StudyEntry]:
+    """Runs in pairs where a rule pairs them; everything else is its own entry."""
+    kinds = [kind_of(header)[0] for _, header in runs]
+    angiograms = [index for index, kind in enumerate(kinds) if kind is Kind.ANGIOGRAM]
+    groups = [
+        (tuple(angiograms[index] for index in indices), pairing)
+        for indices, pairing in pair_runs([RunHeader.of(runs[index][1]) for index in angiograms])
+    ]
+    groups += [((index,), None) for index, kind in enumerate(kinds) if kind is not Kind.ANGIOGRAM]
+    return [
+        StudyEntry(
+            paths=tuple(runs[index][0] for index in indices),
+            kind=kinds[indices[0]],
+            pairing=pairing,
+            study_instance_uid=text(runs[indices[0]][1], "StudyInstanceUID"),
+            identity=identity_of(runs[indices[0]][1]),
+        )
+        for indices, pairing in groups
+    ]
+
+
+def _picture_entries(pictures: list[Path]) -> list[StudyEntry]:
+    """Three or more pictures with one name and consecutive numbers are a sequence; the others are films."""
+    groups: dict[tuple[Path, str, str], list[tuple[int, Path]]] = {}
+    for path in pictures:
+        match = re.fullmatch(r"(.*?)(\d+)", path.stem)
+        stem, number = (match[1], int(match[2])) if match else (path.stem, -1)
+        groups.setdefault((path.parent, stem, path.suffix.lower()), []).append((number, path))
+    entries = []
+    for members in groups.values():
+        members.sort()
+        numbers_, paths = zip(*members, strict=True)
+        if (
+            len(paths) > 2
+            and numbers_[0] >= 0
+            and list(numbers_) == list(range(numbers_[0], numbers_[-1] + 1))
+        ):
+            entries.append(StudyEntry(tuple(paths), Kind.ANGIOGRAM, sequence=True))
+        else:
+            entries += [StudyEntry((path,), Kind.CHEST) for path in paths]
+    return entries
+
+
+def _single_entry(path: Path) -> StudyEntry:
+    """The entry of one file, or the sentence why there is none."""
+    if path.stat().st_size == 0:
+        raise UnreadableFileError(f"{path.name} is empty.", "Copy or export it again.")
+    if is_picture(path):
+        return StudyEntry((path,), Kind.CHEST)
+    if not is_dicom(path):
+        packed = path.suffix.lower() in (".gz", ".zip", ".7z", ".rar", ".tar", ".bz2", ".xz")
+        hint = "Unpack the archive first." if packed else "Choose a DICOM, PNG, JPEG or TIFF file."
+        raise UnreadableFileError(f"{path.name} is no image that can be read here.", hint)
+    header = read_dicom(path, with_pixels=False).dataset
+    if items(header, "DirectoryRecordSequence") or text(header, "MediaStorageSOPClassUID") == "DICOMDIR":
+        raise UnreadableFileError(
+            f"{path.name} is a directory of a DICOM medium, not an image.", "Open the folder that holds it."
+        )
+    return StudyEntry((path,), kind_of(header)[0], identity=identity_of(header))
+
+
+# -- opening -----------------------------------------------------------------------------------------------
+
+
+def _open_dicom(entry: StudyEntry, progress: Progress) -> Study:
+    """Decode the files of an entry; a broken plane leaves the other one."""
+    views: list[View] = []
+    headers: list[Dataset] = []
+    notes: list[str] = []
+    for path in entry.paths:
+        try:
+            file = read_dicom(path)
+            views.append(view_of(file, progress))
+            headers.append(file.dataset)
+        except UnreadableFileError as error:
+            if len(entry.paths) == 1 or (path == entry.paths[-1] and not views):
+                raise
+            notes.append(f"One view is missing: {error.message}")
+    kind, why = kind_of(headers[0])
+    pairing = entry.pairing if len(views) > 1 else None
+    if pairing is not None and pairing.value in ("angles", "chosen together"):
+        notes.append(f"The two views were paired by {pairing.value} only: {pairing.reason}.")
+    synthetic = any(text(header, "SyntheticData").upper() == "YES" for header in headers)
+    views.sort(key=lambda view: ORDER[view.projection])
+    return Study(
+        views=tuple(views),
+        kind=kind,
+        pairing=pairing,
+        identity=identity_of(headers[0]),
+        synthetic=synthetic,
+        title=_title(kind, views),
+        guesses=() if why is None else (why,),
+        warnings=tuple(notes),
+    )
+
+
+def _open_pictures(entry: StudyEntry, progress: Progress) -> Study:
+    """A film, a TIFF stack, two pictures opened together, or a numbered sequence."""
+    if entry.sequence:
+        return _open_sequence(entry, progress)
+    views = []
+    for index, path in enumerate(entry.paths):
+        progress.step(f"Reading {path.name}", index, len(entry.paths))
+        picture = read_picture(path)
+        views.append(_picture_view(path, picture.frames, picture.warnings))
+    return _picture_study(tuple(views), entry.pairing)
+
+
+def _open_sequence(entry: StudyEntry, progress: Progress) -> Study:
+    """Numbered pictures as the frames of one run; those of another size are left out."""
+    frames: list[np.ndarray] = []
+    left: list[str] = []
+    for index, path in enumerate(entry.paths):
+        progress.step(f"Reading {path.name}", index, len(entry.paths))
+        frame = read_picture(path).frames[0]
+        if frames and (frame.shape != frames[0].shape or frame.dtype != frames[0].dtype):
+            left.append(path.name)
+        else:
+            frames.append(frame)
+    notes = (f"{len(left)} pictures of another size were left out: {', '.join(left[:5])}.",) if left else ()
+    view = _picture_view(entry.paths[0], np.stack(frames), notes)
+    reason = f"{len(frames)} pictures with consecutive numbers in their names"
+    return replace(_picture_study((view,), None), guesses=(Guess("kind", Kind.ANGIOGRAM, reason),))
+
+
+def _picture_view(path: Path, frames: np.ndarray, notes: tuple[str, ...]) -> View:
+    window = robust_window(frames)
+    timing = FrameTiming(np.zeros(1), "single frame", True) if len(frames) == 1 else frame_index(len(frames))
+    return View(
+        projection=Projection.UNKNOWN,
+        pixels=frames,
+        timing=timing,
+        spacing=PixelSpacing(),
+        window=window,
+        windows=(window,),
+        source=Source(path=str(path), transfer_syntax=path.suffix.lstrip(".").upper()),
+        guesses=(Guess("window", "0.5 to 99.5 percentile", "plain pictures carry no window"),),
+        warnings=notes,
+    )
+
+
+def _picture_study(views: tuple[View, ...], pairing: Guess | None) -> Study:
+    """Several frames are a run, one is a film."""
+    several = max(view.n_frames for view in views) > 1
+    kind = Kind.ANGIOGRAM if several else Kind.CHEST
+    reason = "a picture with several frames" if several else "a single plain picture"
+    return Study(views, kind, pairing, title=_title(kind, views), guesses=(Guess("kind", kind, reason),))
+
+
+def _title(kind: Kind, views: Sequence[View]) -> str:
+    """What it is, without who it is."""
+    what = {Kind.ANGIOGRAM: "Angiogram", Kind.CHEST: "Chest X-ray", Kind.OTHER: "Image"}[kind]
+    known = [view.projection for view in views if view.projection is not Projection.UNKNOWN]
+    frames = " + ".join(str(view.n_frames) for view in views)
+    label = f" {' + '.join(known)}" if known else ""
+    return f"{what}{label}" if max(v.n_frames for v in views) == 1 else f"{what}{label}, {frames} frames"
