@@ -1,0 +1,98 @@
+"""``napari-clipmed phantom dsa|cxr``: simulated studies with their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_clipmed.cli._app import app, errors, print_json
+from napari_clipmed.progress import Progress, Step
+
+phantom = typer.Typer(
+    name="phantom", help="Write simulated studies with their truth (synthetic, for development and tests).", no_args_is_help=True
+)
+app.add_typer(phantom)
+
+
+class FileFormat(StrEnum):
+    """How a study is stored."""
+
+    npz = "npz"
+    dicom = "dicom"
+
+
+class Truth(StrEnum):
+    """How much of the truth is stored."""
+
+    lesion = "lesion"
+    full = "full"
+
+
+Count = Annotated[int, typer.Option("--n", min=1, help="Number of studies.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every draw.")]
+Out = Annotated[Path, typer.Option(help="Folder to write; made if absent.")]
+Format = Annotated[FileFormat, typer.Option("--format", help="npz for training, dicom for the reader.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer as one JSON document.")]
+
+
+def _write(job: Callable[[Progress], Path], n: int, as_json: bool) -> None:
+    """Run a writer under a progress bar and say where the studies lie."""
+    from rich.progress import Progress as Bar
+
+    with Bar(console=errors, transient=True) as bar:
+        task = bar.add_task("simulating", total=n)
+
+        def show(step: Step) -> None:
+            bar.update(task, completed=step.done, description=step.what)
+
+        folder = job(Progress(show))
+    if as_json:
+        print_json({"folder": str(folder), "studies": n, "synthetic": True})
+    else:
+        errors.print(f"{n} simulated studies in {folder}", highlight=False)
+
+
+@phantom.command("dsa")
+def dsa(
+    out: Out,
+    n: Count = 20,
+    seed: Seed = 0,
+    file_format: Format = FileFormat.npz,
+    workers: Workers = 1,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels along each side, a multiple of 4.")] = 224,
+    preset: Annotated[str, typer.Option(help="Acquisition preset of phantom_dsa.yaml.")] = "training",
+    truth: Annotated[Truth, typer.Option(help="full adds vessel masks and arrival maps.")] = Truth.lesion,
+    as_json: Json = False,
+) -> None:
+    """Simulated biplane cerebral angiograms: Control, MMD, IA, AM, AS."""
+    from napari_clipmed.phantoms.dsa.writer import write_dsa_phantoms
+
+    _write(
+        lambda progress: write_dsa_phantoms(
+            n, seed, out, file_format.value, progress, workers, size=size - size % 4, preset=preset, truth=truth.value
+        ),
+        n,
+        as_json,
+    )
+
+
+@phantom.command("cxr")
+def cxr(
+    out: Out,
+    n: Count = 20,
+    seed: Seed = 0,
+    file_format: Format = FileFormat.npz,
+    workers: Workers = 1,
+    as_json: Json = False,
+) -> None:
+    """Simulated chest X-rays with infected areas and the sentences that name them."""
+    from napari_clipmed.phantoms.cxr import write_cxr_phantoms
+
+    _write(
+        lambda progress: write_cxr_phantoms(n, seed, out, file_format.value, progress, workers), n, as_json
+    )

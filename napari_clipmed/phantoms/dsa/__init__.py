@@ -1,0 +1,1 @@
+"""Simulated biplane cerebral angiograms, every one of which carries its truth."""

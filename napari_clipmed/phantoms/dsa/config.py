@@ -1,0 +1,64 @@
+"""The frozen ranges from which acquisitions are drawn; alike for every class, so that none can be told by them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Annotated
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from napari_clipmed.errors import ClipmedError
+from napari_clipmed.shipped import resource
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"the lower end {pair[0]} exceeds the upper end {pair[1]}")
+    return pair
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+
+
+class Ambient(BaseModel):
+    """One preset of the acquisition; every pair is the (low, high) of a draw.
+
+    Lengths in mm, times in seconds, angles in degrees, shares from 0 to 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frames: Range
+    interval_s: Range
+    variable_rate_share: float
+    quiet_frames: Range
+    field_mm: Range
+    close_field_mm: Range
+    close_field_share: float
+    ap_tilt_mean_sd: tuple[float, float]
+    lateral_tilt_sd: float
+    grey_per_mm: Range
+    contrast: Range
+    heavy_motion_share: float
+    noise: Range
+    drift: Range
+    bright_background: Range
+    dim_background: Range
+    bright_background_share: float
+    n_leaves: Range
+
+
+@lru_cache
+def load_ambient(preset: str = "training") -> Ambient:
+    """The shipped preset of that name.
+
+    Raises
+    ------
+    ClipmedError
+        When there is no such preset.
+    """
+    presets = yaml.safe_load(resource("configs", "phantom_dsa.yaml").read_text(encoding="utf-8"))["presets"]
+    if preset not in presets:
+        raise ClipmedError(f"No DSA phantom preset is called {preset!r}.", f"Choose one of: {', '.join(presets)}.")
+    return Ambient.model_validate(presets["training"] | presets[preset])

@@ -1,0 +1,134 @@
+"""Bones and soft tissue as ellipsoids, seen by the same cone beams as the vessels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import zoom
+
+from napari_clipmed.phantoms.dsa.projection import Camera
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Solid:
+    """An ellipsoid: centre and half axes in mm, tilt about x in degrees, attenuation per mm."""
+
+    centre: tuple[float, float, float]
+    axes: tuple[float, float, float]
+    per_mm: float
+    tilt_deg: float = 0.0
+    jaw: bool = False
+
+
+def draw_head(rng: np.random.Generator, scale: NDArray[np.float64]) -> list[Solid]:
+    """Skull, face, teeth, jaw, neck and air spaces of one patient."""
+    bone, air = 0.024, -0.012
+    thick = rng.uniform(5.0, 8.0)
+    outer = (76.0, 95.0, 76.0)
+    inner = tuple(a - thick for a in outer)
+    middle = (0.0, -18.0, 22.0)
+    solids = [
+        Solid(middle, (outer[0] + 6, outer[1] + 6, outer[2] + 6), 0.018),
+        Solid(middle, outer, bone),
+        Solid(middle, inner, -bone),  # type: ignore[arg-type]
+        Solid((0, 20, -62), (58, 52, 62), 0.015),
+        Solid((0, -40, -110), (56, 58, 90), 0.016),
+    ]
+    for side in (-1, 1):
+        solids += [
+            Solid((side * 32, 56, -14), (19, 22, 17), air),
+            Solid((side * 33, 62, -14), (23, 5, 20), 0.018),
+            Solid((side * 27, 50, -44), (14, 16, 17), air),
+            Solid((side * 52, 46, -34), (13, 12, 9), 0.022),
+            Solid((side * 36, -28, -32), (26, 9, 9), 0.03, tilt_deg=10),
+            Solid((side * 55, -42, -42), (11, 13, 17), 0.02),
+            Solid((side * 42, 18, -8), (26, 6, 4), 0.025),
+        ]
+        solids += [_cell(rng, side) for _ in range(12)]
+    solids += [
+        Solid((0, 64, 12), (20, 7, 10), air * 1.4),
+        Solid((0, 48, -30), (6, 20, 22), air * 1.3),
+        Solid((0, 16, -22), (12, 12, 9), air * 1.3),
+        Solid((0, -30, -38), (14, 16, 6), 0.022, tilt_deg=40),
+    ]
+    solids += _jaw(rng)
+    for level in range(6):
+        solids.append(Solid((0, -38 + 1.5 * level, -72 - 19 * level), (14, 11, 7.5), 0.018))
+        solids.append(Solid((0, -56 + 1.5 * level, -76 - 19 * level), (5, 9, 5), 0.016))
+    jitter = rng.normal(1.0, 0.03, (len(solids), 3))
+    return [
+        Solid(
+            tuple(np.asarray(s.centre) * scale * (jitter[i] if i > 2 else 1)),  # type: ignore[arg-type]
+            tuple(np.asarray(s.axes) * scale * (jitter[i] if i > 2 else 1)),  # type: ignore[arg-type]
+            s.per_mm,
+            s.tilt_deg,
+            s.jaw,
+        )
+        for i, s in enumerate(solids)
+    ]
+
+
+def _cell(rng: np.random.Generator, side: int) -> Solid:
+    """One mastoid air cell."""
+    centre = rng.normal([side * 54, -44, -40], [5, 8, 9])
+    radius = rng.uniform(1.5, 4.0)
+    return Solid(tuple(centre), (radius, radius, radius), -0.02)
+
+
+def _jaw(rng: np.random.Generator) -> list[Solid]:
+    """Mandible with its rami, both rows of teeth, metal fillings in some."""
+    solids = []
+    for side in (-1, 1):
+        for u in np.linspace(0, 1, 9):
+            angle = 0.5 * np.pi * u
+            x, y = side * 44 * np.sin(angle), 22 + 46 * np.cos(angle)
+            solids.append(Solid((x, y, -96 + 6 * u), (7, 6.5, 11), 0.022, jaw=True))
+        for u in np.linspace(0, 1, 5):
+            solids.append(Solid((side * (46 + 3 * u), 16 - 12 * u, -84 + 36 * u), (4, 11, 9), 0.02, jaw=True))
+        for u in (np.arange(7) + 0.5) / 7:
+            angle = 0.42 * np.pi * u
+            x, y = side * 29 * np.sin(angle), 30 + 34 * np.cos(angle)
+            metal = 0.12 if rng.random() < 0.12 else 0.0
+            solids.append(Solid((x, y, -67), (3.4, 3.6, 8.5), 0.035 + metal))
+            solids.append(Solid((x, y, -84), (3.2, 3.4, 8.0), 0.035 + (0.1 if rng.random() < 0.1 else 0), jaw=True))
+    return solids
+
+
+def attenuation(camera: Camera, solids: list[Solid], rng: np.random.Generator) -> tuple[Image, Image]:
+    """Line integrals of attenuation, of the head without and of the jaw alone, each (H, W)."""
+    still = np.zeros((camera.size, camera.size), np.float32)
+    jaw = np.zeros_like(still)
+    for solid in solids:
+        _add(jaw if solid.jaw else still, camera, solid)
+    n = camera.size
+    coarse = rng.normal(size=(n // 8 + 2, n // 8 + 2)).astype(np.float32)
+    fine = rng.normal(size=(n // 3 + 2, n // 3 + 2)).astype(np.float32)
+    texture = zoom(coarse, 8, order=1)[:n, :n] * 0.012 + zoom(fine, 3, order=1)[:n, :n] * 0.007
+    still = np.maximum(still, 0)
+    return still * (1 + texture), jaw * (1 + texture)
+
+
+def _add(image: Image, camera: Camera, solid: Solid) -> None:
+    """Add the chords of one ellipsoid, rays taken as parallel near its centre."""
+    centre = np.asarray(solid.centre)[None]
+    where, scale = camera.project(centre)
+    (column, row), px_per_mm = where[0], float(scale[0])
+    t = np.deg2rad(solid.tilt_deg)
+    rotation = np.array([[1, 0, 0], [0, np.cos(t), -np.sin(t)], [0, np.sin(t), np.cos(t)]])
+    metric = rotation @ np.diag(1 / np.square(solid.axes)) @ rotation.T
+    q = camera.axes @ metric @ camera.axes.T
+    reach = max(solid.axes) * px_per_mm + 2
+    r0, r1 = max(int(row - reach), 0), min(int(row + reach) + 1, camera.size)
+    c0, c1 = max(int(column - reach), 0), min(int(column + reach) + 1, camera.size)
+    if r0 >= r1 or c0 >= c1:
+        return
+    x = ((np.arange(c0, c1) - column) / px_per_mm)[None]
+    y = ((np.arange(r0, r1) - row) / px_per_mm)[:, None]
+    b = q[0, 2] * x + q[1, 2] * y
+    c = q[0, 0] * x**2 + 2 * q[0, 1] * x * y + q[1, 1] * y**2 - 1
+    chord = 2 * np.sqrt(np.maximum(b**2 - q[2, 2] * c, 0)) / q[2, 2]
+    image[r0:r1, c0:c1] += (solid.per_mm * chord).astype(np.float32)
