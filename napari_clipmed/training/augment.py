@@ -1,4 +1,4 @@
-"""Random changes of a DSA view: one draw for all frames and the lesion mask, so that they stay in register."""
+"""Random changes of a DSA view: one draw for all frames and the lesion mask, which stay in register."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Stage(_Plain):
     frame_labels : float
         Weight of the loss that tells frames in which a lesion is visible from the others.
     easy_first : float
-        0: all studies equally often; 1: the clearest of a class are drawn three times as often as the least clear.
+        0: all studies equally often; 1: the clearest of a class three times as often as the least clear.
     """
 
     until: float = Field(default=1.0, gt=0.0, le=1.0)

@@ -1,4 +1,4 @@
-"""Location supervision: the simulated truth says where a lesion is, so small ones are found with fewer studies.
+"""Location supervision: the truth says where a lesion is, so small ones are found with fewer studies.
 
 Used in training only: the 1×1 convolutions and the frame classifier here are thrown away afterwards, the
 exported network is plain CLIP-DSA.

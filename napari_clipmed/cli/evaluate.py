@@ -1,0 +1,89 @@
+"""`evaluate`: how good a model is on labelled data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from napari_clipmed.cli._app import app, console, errors, print_json
+
+evaluate_app = typer.Typer(help="Measure a model on labelled data.", no_args_is_help=True)
+app.add_typer(evaluate_app, name="evaluate")
+
+
+@evaluate_app.command("clip-dsa")
+def evaluate_clip_dsa(
+    data: Annotated[Path, typer.Option(help="Folder with studies.jsonl, as `phantom dsa` writes it.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    model: Annotated[str | None, typer.Option(help="Id of a model; default: the chosen one.")] = None,
+    rounds: Annotated[int, typer.Option(help="Bootstrap rounds of the 95 % intervals.")] = 1000,
+    pointing: Annotated[int, typer.Option(help="Studies on which the pointing game is played.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """ACC, macro F1, AUC of scores and of decisions, each class against the normal one, with intervals."""
+    from napari_clipmed.errors import ModelError
+    from napari_clipmed.inference.preprocess import Preprocessing
+    from napari_clipmed.models.labels import LabelSet
+    from napari_clipmed.models.registry import default_registry, load_network
+    from napari_clipmed.progress import Progress
+    from napari_clipmed.training.clip_dsa_evaluate import answer_studies, report
+    from napari_clipmed.training.dsa_data import read_rows
+
+    registry = default_registry()
+    entry = registry.get(model) if model else registry.default("diagnosis")
+    if entry.card.architecture != "clip-dsa":
+        raise ModelError(f"{entry.id!r} is a {entry.card.architecture} model.", "Choose a CLIP-DSA model.")
+    labels = LabelSet.from_content(entry.card.label_set)
+    preprocessing = Preprocessing.from_card(entry.card.preprocessing)
+    rows = read_rows(data, split)
+    network: Any = load_network(entry)
+    with errors.status("evaluating …") as status:
+        progress = Progress(lambda step: status.update(f"{step.what} {step.done} of {step.total}"))
+        answers = answer_studies(network, rows, labels, preprocessing, pointing=pointing, progress=progress)
+    figures = {"model": entry.id, "split": split} | report(answers, labels, entry.card.calibration, rounds)
+    if json:
+        print_json(figures)
+    else:
+        _show(figures)
+
+
+def _show(figures: dict[str, Any]) -> None:
+    """Two tables for people."""
+    console.print(
+        f"{figures['model']}, {figures['split']}: {figures['n']} studies, {figures['patients']} patients"
+    )
+    table = Table("figure", "both views", "95 % interval", "AP", "LA")
+    names = {
+        "accuracy": "accuracy",
+        "macro_f1": "macro F1",
+        "auc_ovr": "macro AUC",
+        "auc_hard": "AUC of decisions",
+    }
+    intervals = figures.get("ci95", {})
+    for key, title in names.items():
+        single = (f"{figures['views'][view][key]:.3f}" for view in ("AP", "LA"))
+        table.add_row(title, f"{figures[key]:.3f}", _interval(intervals.get(key)), *single)
+    labels = figures["confusion"]["labels"]
+    for key, value in figures["auc_pairwise"].items():
+        single = (f"{figures['views'][view]['auc_pairwise'][key]:.3f}" for view in ("AP", "LA"))
+        interval = _interval(intervals.get(f"auc_{key}_vs_{labels[0]}"))
+        table.add_row(f"AUC {key} against {labels[0]}", f"{value:.3f}", interval, *single)
+    console.print(table)
+    confusion = Table("truth \\ answer", *labels)
+    for key, row in zip(labels, figures["confusion"]["rows_are_truth"], strict=True):
+        confusion.add_row(key, *map(str, row))
+    console.print(confusion)
+    for key, part in figures["by_severity"].items():
+        for group, values in part["groups"].items():
+            console.print(
+                f"{key}, {part['measure']} {group}: n {values['n']}, sensitivity {values['sensitivity']:.2f}, "
+                f"AUC {values['auc_vs_normal']:.2f}",
+                highlight=False,
+            )
+
+
+def _interval(interval: list[float] | None) -> str:
+    return f"{interval[0]:.3f} – {interval[1]:.3f}" if interval else ""

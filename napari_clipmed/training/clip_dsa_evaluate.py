@@ -1,0 +1,204 @@
+"""Evaluation of a CLIP-DSA model on labelled studies it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_clipmed.errors import ClipmedError
+from napari_clipmed.inference.classify import HEADS, temperature
+from napari_clipmed.inference.explain import raw_cams
+from napari_clipmed.inference.outofdistribution import describe
+from napari_clipmed.inference.pointing import pointing_game
+from napari_clipmed.inference.preprocess import ModelInput, Preprocessing, normalise, prepare_run
+from napari_clipmed.inference.results import BOTH, Saliency
+from napari_clipmed.models.clip_dsa import ClipDSA
+from napari_clipmed.models.labels import LabelSet
+from napari_clipmed.progress import Progress
+from napari_clipmed.training.dsa_data import VIEWS, StudyRow, load_study
+from napari_clipmed.training.metrics_classification import classification_report, pairwise_auc
+
+SEVERITY_STEPS = {
+    "diameter_mm": (4.0, 7.0),
+    "stenosis_percent": (70.0, 85.0),
+    "nidus_mm": (20.0, 30.0),
+    "stage": (2.0, 3.0, 4.0, 5.0),
+}
+"""Lower ends of the groups above the smallest one, by the name of the measure."""
+
+
+@dataclass
+class Answers:
+    """What a network says about studies, before calibration.
+
+    Parameters
+    ----------
+    rows : list of StudyRow
+    truth : (n,) int64 array
+    logits : dict of str to (n, K) float64 array
+        For "AP", "LA" and "both".
+    descriptors : (2 n, D) Tensor or None
+        `inference.outofdistribution.describe` of every view.
+    hits : list of bool
+        Pointing game of the true class, for the studies that played.
+    """
+
+    rows: list[StudyRow]
+    truth: NDArray[np.int64]
+    logits: dict[str, NDArray[np.float64]]
+    descriptors: Tensor | None = None
+    hits: list[bool] = field(default_factory=list)
+
+    def probabilities(self, name: str, calibration: Mapping[str, Any]) -> NDArray[np.float64]:
+        """Calibrated probabilities (n, K) of one head."""
+        scaled = self.logits[name] / temperature(calibration, name)
+        raised = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float64)
+
+
+def answer_studies(
+    network: ClipDSA,
+    rows: Sequence[StudyRow],
+    labels: LabelSet,
+    preprocessing: Preprocessing,
+    *,
+    pointing: int = 0,
+    describing: bool = False,
+    progress: Progress | None = None,
+) -> Answers:
+    """Run a network over studies, one by one, exactly as the engine does.
+
+    Parameters
+    ----------
+    network : ClipDSA
+        In eval mode, on the device to use.
+    pointing : int
+        Play the pointing game on so many diseased studies.
+    describing : bool
+        Keep the descriptors for out-of-distribution statistics.
+
+    Raises
+    ------
+    ClipmedError
+        When there are no studies.
+    """
+    if not rows:
+        raise ClipmedError("There are no studies to evaluate.", "Choose another split or folder.")
+    progress = progress or Progress()
+    device = network.text_features.device
+    logits: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*VIEWS, BOTH)}
+    described, hits = [], []
+    for number, row in enumerate(rows):
+        progress.step("evaluating", number, len(rows))
+        stored = load_study(row)
+        inputs = {name: prepare_run(view.frames, preprocessing) for name, view in stored.items()}
+        with torch.inference_mode():
+            unique = {
+                name: network.trunk(normalise(given.frames.to(device), preprocessing)).float()
+                for name, given in inputs.items()
+            }
+            maps = {name: unique[name][torch.from_numpy(given.repeats)] for name, given in inputs.items()}
+            output = network.forward_maps(maps["AP"][None], maps["LA"][None])
+            for name in logits:
+                vector = getattr(output, f"v_{HEADS[name]}")
+                logits[name].append(network.logits(vector, HEADS[name])[0].double().cpu().numpy())  # type: ignore[arg-type]
+        if describing:
+            described += [describe(unique[name], given.frames) for name, given in inputs.items()]
+        if len(hits) < pointing and any(view.lesion.any() for view in stored.values()):
+            kept = {name: part.clone().cpu() for name, part in maps.items()}
+            lesions = {name: view.lesion > 0 for name, view in stored.items()}
+            hits.append(_points_at_lesion(network, kept, inputs, labels.index(row.label), lesions))
+    return Answers(
+        list(rows),
+        np.array([labels.index(row.label) for row in rows]),
+        {name: np.stack(parts) for name, parts in logits.items()},
+        torch.stack(described) if described else None,
+        hits,
+    )
+
+
+def report(
+    answers: Answers, labels: LabelSet, calibration: Mapping[str, Any], rounds: int = 1000
+) -> dict[str, Any]:
+    """All figures of a set of answers, plain data: of both views in full, of single views in short.
+
+    Returns
+    -------
+    dict
+        `classification_report` of both views; ``views`` with the figures of each single view;
+        ``by_severity``, see `by_severity`; ``pointing_game`` where it was played.
+    """
+    patients = [row.patient for row in answers.rows]
+    scores = answers.probabilities(BOTH, calibration)
+    result = classification_report(scores, answers.truth, patients, labels.keys, rounds)
+    single = ("accuracy", "macro_f1", "auc_ovr", "auc_hard", "auc_pairwise")
+    result["views"] = {}
+    for name in VIEWS:
+        figures = classification_report(
+            answers.probabilities(name, calibration), answers.truth, patients, labels.keys, 0
+        )
+        result["views"][name] = {key: figures[key] for key in single}
+    result["by_severity"] = by_severity(answers, scores, labels)
+    if answers.hits:
+        result["pointing_game"] = {"hits": int(sum(answers.hits)), "n": len(answers.hits)}
+    return result
+
+
+def by_severity(answers: Answers, scores: NDArray[np.float64], labels: LabelSet) -> dict[str, Any]:
+    """For each class and size, stage or degree: n, sensitivity, and AUC against all normal studies.
+
+    Groups follow `SEVERITY_STEPS`; a class without a known measure is left out.
+    """
+    result: dict[str, Any] = {}
+    predicted, normal = scores.argmax(axis=1), answers.truth == 0
+    for k, key in enumerate(labels.keys):
+        members = np.flatnonzero(answers.truth == k)
+        measures = [m for m in SEVERITY_STEPS if any(m in answers.rows[i].severity for i in members)]
+        for measure in measures[:1]:
+            edges = (-np.inf, *SEVERITY_STEPS[measure], np.inf)
+            values = np.array([float(answers.rows[i].severity.get(measure, np.nan)) for i in members])
+            groups = {}
+            for low, high in zip(edges[:-1], edges[1:], strict=True):
+                chosen = members[(values >= low) & (values < high)]
+                if len(chosen):
+                    subset = normal.copy()
+                    subset[chosen] = True
+                    groups[_group_name(low, high)] = {
+                        "n": len(chosen),
+                        "sensitivity": round(float((predicted[chosen] == k).mean()), 4),
+                        "auc_vs_normal": round(pairwise_auc(scores[subset], answers.truth[subset], k), 4),
+                    }
+            result[key] = {"measure": measure, "groups": groups}
+    return result
+
+
+def _group_name(low: float, high: float) -> str:
+    if np.isinf(low):
+        return f"below {high:g}"
+    return f"{low:g} or more" if np.isinf(high) else f"{low:g} to {high:g}"
+
+
+def _points_at_lesion(
+    network: ClipDSA,
+    maps: Mapping[str, Tensor],
+    inputs: Mapping[str, ModelInput],
+    target: int,
+    lesions: dict[str, NDArray[np.bool_]],
+) -> bool:
+    """Whether the hottest cell of Grad-CAM, over all frames of both views, touches the lesion."""
+    cams = raw_cams(network, maps, target)
+    top = max(float(cam.max()) for cam in cams.values()) or 1.0
+    saliency = Saliency(
+        str(target),
+        "gradcam",
+        {name: cam / top for name, cam in cams.items()},
+        {name: given.index[given.repeats] for name, given in inputs.items()},
+        {name: tuple(given.field) for name, given in inputs.items()},
+    )
+    return pointing_game(saliency, lesions).hit
