@@ -1,0 +1,109 @@
+"""The configuration file of a CausalCLIPSeg training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_clipmed.errors import ClipmedError
+from napari_clipmed.models.causal_clipseg_loss import ObjectiveConfig
+from napari_clipmed.shipped import resource
+from napari_clipmed.training.sentence_variation import VariationConfig
+
+SHIPPED = resource("configs")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Preprocessing(_Section):
+    """Side of the square input, and CLIP's grey normalisation."""
+
+    size: int = 224
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+
+
+class Augmentation(_Section):
+    """What happens to training pictures: amounts, 0 for none.
+
+    `flip` is a probability (the sentence's left and right are exchanged too); rotation in degrees, scale and
+    shift as fractions, gamma and contrast as half widths on a logarithmic scale.
+    """
+
+    flip: float = 0.0
+    degrees: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    gamma: float = 0.0
+    contrast: float = 0.0
+
+
+class Optimisation(_Section):
+    """Optimiser, schedule and stopping.
+
+    The learning rate rises over `warmup` of the run and falls as a cosine to its end, which is `max_epochs`
+    or `max_minutes`, whichever comes first. `sizes` are pairs (from which fraction of the run, side of the
+    input). `average` is the decay of the running mean of the weights; 0 for none.
+    """
+
+    optimiser: Literal["adam", "adamw"] = "adam"
+    lr: float = 3e-5
+    weight_decay: float = 0.0
+    warmup: float = 0.0
+    batch_size: int = 32
+    max_epochs: int = 2000
+    max_minutes: float | None = None
+    patience: int = 100
+    average: float = 0.0
+    clip_gradient: float = 0.0
+    sizes: tuple[tuple[float, int], ...] = ()
+
+
+class SegmentationConfig(_Section):
+    """Everything that decides a training run, but the data.
+
+    `selection` is the fraction of the training patients that is set aside to choose the epoch; with 0 the
+    validation split chooses, as in the paper.
+    """
+
+    id: str
+    title: str
+    model: dict[str, Any]
+    preprocessing: Preprocessing = Preprocessing()
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    sentences: VariationConfig = Field(default_factory=VariationConfig)
+    augmentation: Augmentation = Augmentation()
+    optimisation: Optimisation = Optimisation()
+    selection: float = 0.0
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    threads: int | None = None
+    seed: int = 0
+
+
+def read_config(name: str | Path) -> SegmentationConfig:
+    """Read a YAML file, or a shipped configuration by its name.
+
+    Raises
+    ------
+    ClipmedError
+        When it cannot be read or does not fit; the sentence names the entry.
+    """
+    path = Path(name)
+    shipped = SHIPPED / f"{path.name.removesuffix('.yaml')}.yaml"
+    if not path.exists() and path.parent == Path() and shipped.exists():
+        path = shipped
+    try:
+        return SegmentationConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ClipmedError(f"The configuration {path} cannot be read ({error.strerror}).") from error
+    except yaml.YAMLError as error:
+        raise ClipmedError(f"The configuration {path} is no valid YAML.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise ClipmedError(f"The configuration {path} does not fit: {where}: {first['msg']}.") from error

@@ -1,0 +1,67 @@
+"""Other ways to say the same, so that the network learns to listen to sentences people type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from napari_clipmed.models.prompts import GENERIC, Finding
+
+
+@dataclass(frozen=True)
+class VariationConfig:
+    """How often a training sentence is said otherwise; the rest stays as in the data set.
+
+    Parameters
+    ----------
+    no_number, places_only, side_only, generic, unknown_words : float
+        Probabilities of leaving out the number, saying the places only, the sides only, nothing but that
+        there is an infection, and of replacing words by ones the network does not know.
+    """
+
+    no_number: float = 0.0
+    places_only: float = 0.0
+    side_only: float = 0.0
+    generic: float = 0.0
+    unknown_words: float = 0.0
+
+
+def vary(finding: Finding, config: VariationConfig, rng: np.random.Generator) -> str:
+    """A sentence for a finding, drawn as `config` says."""
+    draw = rng.random()
+    for chance, wording in (
+        (config.no_number, _no_number),
+        (config.places_only, _places_only),
+        (config.side_only, _side_only),
+        (config.generic, _generic),
+    ):
+        if draw < chance:
+            return wording(finding)
+        draw -= chance
+    return _unknown_words(finding.sentence, rng) if draw < config.unknown_words else finding.sentence
+
+
+def _no_number(finding: Finding) -> str:
+    return replace(finding, areas=None).sentence
+
+
+def _places_only(finding: Finding) -> str:
+    return " and ".join(str(place) for place in finding.places) + "." if finding.places else finding.sentence
+
+
+def _side_only(finding: Finding) -> str:
+    return _places_only(replace(finding, places=tuple(replace(place, zones=()) for place in finding.places)))
+
+
+def _generic(finding: Finding) -> str:
+    return GENERIC
+
+
+def _unknown_words(sentence: str, rng: np.random.Generator) -> str:
+    """One word in ten made unreadable, the ones that carry the meaning spared."""
+    words = sentence.split()
+    keep = {"upper", "middle", "lower", "all", "left", "right"}
+    return " ".join(
+        "unreadable" if word.strip(".,") not in keep and rng.random() < 0.2 else word for word in words
+    )
