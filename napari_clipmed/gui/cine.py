@@ -42,7 +42,7 @@ class FrameClock:
         """Acquisition times of a view, or assumed ones."""
         if view.timing.known:
             return cls(np.asarray(view.timing.times_ms, dtype=np.float64), True)
-        return cls(np.arange(view.n_frames) * ASSUMED_INTERVAL_MS, False)
+        return cls(np.arange(view.n_frames, dtype=np.float64) * ASSUMED_INTERVAL_MS, False)
 
     @property
     def n_frames(self) -> int:

@@ -68,6 +68,7 @@ class Hanging:
         self._border: Shapes | None = None
         self.active = 0
         self.native = False
+        self._framed: tuple[int | None, Any, float] | None = None
 
     @property
     def viewer(self) -> napari.Viewer:
@@ -83,8 +84,9 @@ class Hanging:
         for image in self.images:
             if image not in layers:
                 layers.append(image)
-        self._border = self._make_border()
-        layers.append(self._border)
+        if len(self.images) > 1:
+            self._border = self._make_border()
+            layers.append(self._border)
         self._titles = self._make_titles()
         layers.append(self._titles)
         layers.selection.active = self.images[0]
@@ -121,6 +123,26 @@ class Hanging:
         self.redraw_titles()
         self.mark_active(self.active)
 
+    def slider_frame(self, index: int) -> int:
+        """Frame of a view at the slider's time, rounded as napari does; may lie behind the last one."""
+        axis = self._time_axis()
+        if axis is None:
+            return 0
+        return int(np.round(self.viewer.dims.point[axis] / self.placements[index].scale[0]))
+
+    def move_slider(self, index: int, frame: int) -> None:
+        """Move the slider to a frame of a view, kept within the run."""
+        axis = self._time_axis()
+        if axis is not None:
+            frame = min(max(frame, 0), self.study.views[index].n_frames - 1)
+            self.viewer.dims.set_point(axis, frame * self.placements[index].scale[0])
+
+    def _time_axis(self) -> int | None:
+        """Which slider moves time, found by its label."""
+        labels = tuple(self.viewer.dims.axis_labels)
+        name = self.placements[0].axis_labels[0]
+        return labels.index(name) if name in labels else None
+
     def pane_at(self, y: float, x: float) -> int | None:
         """Which view lies under a world point; None between and around them."""
         return next((i for i, place in enumerate(self.placements) if place.contains(y, x)), None)
@@ -145,6 +167,13 @@ class Hanging:
         camera.center = (0.0, (y0 + y1) / 2, (x0 + x1) / 2)
         room_y, room_x = max(height - ROOM_PX[0], height / 2), max(width - ROOM_PX[1], width / 2)
         camera.zoom = min(room_y / (y1 - y0), room_x / (x1 - x0))
+        self._framed = (index, camera.center, camera.zoom)
+
+    def keep_framed(self) -> None:
+        """After the canvas was resized: frame anew, unless the person has moved or zoomed since."""
+        camera = self.viewer.scene.camera
+        if self._framed is not None and self._framed[1:] == (camera.center, camera.zoom):
+            self.frame(self._framed[0])
 
     def redraw_titles(self, ended: Collection[int] = ()) -> None:
         """Write the pane titles anew; the views in `ended` have no frame at the slider's time."""

@@ -6,9 +6,15 @@ Single letters and digits belong to napari's layers and are never used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from napari_clipmed.gui.layers import tag_of
 
 if TYPE_CHECKING:
+    import napari
+    from napari.layers import Layer
+
     from napari_clipmed.gui.session import ReviewSession
 
 FRAME_AP, FRAME_LA, FRAME_BOTH = "Alt-1", "Alt-2", "Alt-3"
@@ -19,6 +25,35 @@ PLAY, STEP_BACK, STEP_ON = "Space", ",", "."
 def spoken(key: str) -> str:
     """A key as it is written on a button: "Alt+1"."""
     return key.replace("-", "+") if len(key) > 1 else key
+
+
+class KeyTable:
+    """Which key does what; remembers, so that layers made later get the same keys."""
+
+    def __init__(self) -> None:
+        self._actions: dict[str, Callable[[], object]] = {}
+
+    def bind(self, viewer: napari.Viewer, key: str, action: Callable[[], object]) -> None:
+        """Bind a key on the viewer and on the layers of ours that are there."""
+        self._actions[key] = action
+        viewer.bind_key(key, _for_napari(action), overwrite=True)
+        for layer in viewer.layers:
+            if tag_of(layer) is not None:
+                layer.bind_key(key, _for_napari(action), overwrite=True)
+
+    def dress(self, layer: Layer) -> None:
+        """Give a new layer all keys."""
+        for key, action in self._actions.items():
+            layer.bind_key(key, _for_napari(action), overwrite=True)
+
+
+def _for_napari(action: Callable[[], object]) -> Callable[[Any], None]:
+    """Adapt an action: napari hands every key binding its viewer or layer."""
+
+    def run(_target: Any) -> None:
+        action()
+
+    return run
 
 
 def bind_session_keys(session: ReviewSession) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Labels
 
-    from napari_clipmed.gui.session import ReviewSession
+    from napari_clipmed.gui.canvas import Canvas
 
 MOVING_ABOUT = ("pan_zoom", "transform")
 """Modes of a labels layer that write nothing."""
@@ -24,8 +24,8 @@ class PaneFollow:
     that has begun stays where it began: napari sends no move events during a drag.
     """
 
-    def __init__(self, session: ReviewSession) -> None:
-        self._session = weakref.ref(session)
+    def __init__(self, canvas: Canvas) -> None:
+        self._canvas = weakref.ref(canvas)
 
     def attach(self, viewer: napari.Viewer) -> None:
         """Start listening."""
@@ -43,8 +43,8 @@ class PaneFollow:
 
     def on_press(self, viewer: napari.Viewer, event: Any) -> None:
         """Choose the pane that was clicked; refuse to draw where nothing is shown."""
-        session, target = self._session(), self._pane(viewer)
-        if session is None or target is None:
+        canvas, target = self._canvas(), self._pane(viewer)
+        if canvas is None or target is None:
             return
         tool = self._drawing_layer(viewer)
         if tool is None:
@@ -53,18 +53,18 @@ class PaneFollow:
         tag = tag_of(tool)
         if tag is not None and tag.view_index != target:
             self._hand_over(viewer, tool, target)
-            tool = session.labels_layer(target)
-        if session.past_end(target):
+            tool = canvas.labels_layer(target)
+        if canvas.past_end(target):
             tool.mode = "pan_zoom"
-            name = session.view_names[target]
-            session.message.emit(f"The {name} run has ended here: move back in time to draw on it.")
+            name = canvas.view_names[target]
+            canvas.message.emit(f"The {name} run has ended here: move back in time to draw on it.")
 
     def _pane(self, viewer: napari.Viewer) -> int | None:
-        session = self._session()
-        if session is None or session.hanging is None or viewer.dims.ndisplay != 2:
+        canvas = self._canvas()
+        if canvas is None or canvas.hanging is None or viewer.dims.ndisplay != 2:
             return None
         y, x = viewer.cursor.position[-2:]
-        return session.hanging.pane_at(y, x)
+        return canvas.hanging.pane_at(y, x)
 
     def _drawing_layer(self, viewer: napari.Viewer) -> Labels | None:
         """The active mask, if it has a drawing tool in hand."""
@@ -75,10 +75,10 @@ class PaneFollow:
         return layer
 
     def _hand_over(self, viewer: napari.Viewer, tool: Labels, target: int) -> None:
-        session = self._session()
-        if session is None or session.image_layer(target) is None:
+        canvas = self._canvas()
+        if canvas is None or canvas.image_layer(target) is None:
             return
-        mask = session.labels_layer(target)
+        mask = canvas.labels_layer(target)
         mask.selected_label, mask.brush_size = tool.selected_label, tool.brush_size
         mode, tool.mode = tool.mode, "pan_zoom"
         viewer.layers.selection.active = mask
@@ -86,15 +86,15 @@ class PaneFollow:
 
     def _choose(self, viewer: napari.Viewer, target: int) -> None:
         """Choose the layer of the clicked view that does the job of the one chosen now."""
-        session, active = self._session(), viewer.layers.selection.active
+        canvas, active = self._canvas(), viewer.layers.selection.active
         tag = tag_of(active) if active is not None else None
-        if session is None or tag is None or tag.view_index in (-1, target):
+        if canvas is None or tag is None or tag.view_index in (-1, target):
             return
         twins = (
             layer
             for layer in viewer.layers
             if (other := tag_of(layer)) and (other.role, other.view_index) == (tag.role, target)
         )
-        chosen = next(twins, None) or session.image_layer(target)
+        chosen = next(twins, None) or canvas.image_layer(target)
         if chosen is not None:
             viewer.layers.selection.active = chosen

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSizePol
 from napari_clipmed.gui.cine import Cine, FrameClock
 from napari_clipmed.gui.keys import PLAY, STEP_BACK, STEP_ON
 from napari_clipmed.gui.session import ReviewSession, session_for
-from napari_clipmed.gui.theme import SPACING, TEXT_QUIET
+from napari_clipmed.gui.theme import SPACING, TEXT_QUIET, named
 from napari_clipmed.gui.time_curve import TimeCurve, TimeSeries, attention_series
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SPEEDS = {"¼×": 0.25, "½×": 0.5, "1×": 1.0, "2×": 2.0, "4×": 4.0}
 STRIP_NAME = "Time"
 STRIP_HEIGHT = 92
-HINT_MOVING = "Attention over time appears here once the study is classified. Click to go to a time."
+HINT_MOVING = "Attention over time appears here once the study is classified."
 HINT_STILL = "Time runs here as soon as a run with several frames is open."
 
 
@@ -45,15 +45,15 @@ class TimeStrip(QWidget):
         self.back_button = _button("◀", "back", f"One frame back  ( {STEP_BACK} )")
         self.on_button = _button("▸", "on", f"One frame on  ( {STEP_ON} )")
         self.back_button.setText("◂")
-        self.speed_box = QComboBox(objectName="speed")
+        self.speed_box = named(QComboBox(), "speed")
         self.speed_box.addItems(list(SPEEDS))
         self.speed_box.setCurrentText("1×")
         self.speed_box.setToolTip("Speed relative to acquisition")
         self.speed_box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.rate_label = QLabel(objectName="rate")
-        self.time_label = QLabel(objectName="time")
+        self.rate_label = named(QLabel(), "rate")
+        self.time_label = named(QLabel(), "time")
         self.curve = TimeCurve()
-        self.curve_hint = QLabel(HINT_STILL, objectName="curve_hint")
+        self.curve_hint = named(QLabel(HINT_STILL), "curve_hint")
         self._lay_out()
         self._connect()
         self._on_study(self.session.study)
@@ -183,7 +183,7 @@ class TimeStrip(QWidget):
             ]
         moving = self.cine.clock is not None
         self.curve.draw(attention if moving else [], peaks if moving else [])
-        self.curve.getPlotItem().getAxis("bottom").setStyle(showValues=moving)
+        self.curve.set_running(moving)
         self.curve_hint.setText(HINT_MOVING if moving else HINT_STILL)
         self.curve_hint.setVisible(not attention and not peaks)
 
@@ -204,7 +204,7 @@ def ensure_strip(viewer: napari.Viewer) -> TimeStrip | None:
 
 
 def _button(text: str, name: str, tip: str) -> QPushButton:
-    button = QPushButton(text, objectName=name)
+    button = named(QPushButton(text), name)
     button.setToolTip(tip)
     button.setFixedWidth(34)
     button.setFocusPolicy(Qt.FocusPolicy.NoFocus)

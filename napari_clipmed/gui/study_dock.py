@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QMainWindow,
@@ -25,7 +27,7 @@ from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.layers import contrast_limits
 from napari_clipmed.gui.playback import ensure_strip
 from napari_clipmed.gui.samples import SAMPLES, make_sample
-from napari_clipmed.gui.session import session_for
+from napari_clipmed.gui.session import OPEN_KEY, session_for
 from napari_clipmed.gui.study_words import identity_line, understood, warnings_of
 from napari_clipmed.gui.theme import (
     DOCK_WIDTH,
@@ -34,6 +36,7 @@ from napari_clipmed.gui.theme import (
     SPACING,
     banner,
     hint_label,
+    named,
     say,
     scrollable,
     section,
@@ -74,6 +77,7 @@ class StudyDock(QWidget):
         self.simulated = banner(kind="info", name="simulated")
         self.warnings = banner(kind="warning", name="warnings")
         self.empty = hint_label(EMPTY, "empty")
+        self.shelf = named(QComboBox(), "shelf")
         self.title = wrapped_label(name="title")
         self.identity = wrapped_label(name="identity")
         self.conclusions = hint_label("", "conclusions")
@@ -100,15 +104,21 @@ class StudyDock(QWidget):
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         column.setSpacing(SPACING)
         self.title.setStyleSheet("font-weight: 600;")
-        self.views_box = section("Views")
-        self.look_box = section("Look", self._look_buttons(), self._subtraction_buttons())
+        self.shelf.setToolTip("All studies of this folder")
+        self.shelf.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.shelf.activated.connect(self.session.open_entry)
+        self.cards_column = QVBoxLayout()
+        self.views_box = section("Views", _holding(self.cards_column))
+        self.subtraction_row = self._subtraction_buttons()
+        self.look_box = section("Look", self._look_buttons(), self.subtraction_row)
         self.understood_box = section("How it was read", self.conclusions)
         for part in (
             self._open_buttons(),
-            JobBar(self.session.jobs, ["open"]),
+            JobBar(self.session.jobs, [OPEN_KEY]),
             self.failure,
             self.note,
             self.empty,
+            self.shelf,
             self.title,
             self.identity,
             self.simulated,
@@ -135,13 +145,13 @@ class StudyDock(QWidget):
             "A folder with the AP and LA run of one examination",
             self.ask_folder,
         )
-        self.samples = QToolButton(objectName="samples")
+        self.samples = named(QToolButton(), "samples")
         self.samples.setText("Samples")
         self.samples.setToolTip("Simulated studies with known truth, and a simulated chest film")
         self.samples.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self.samples)
         for key, title in SAMPLES.items():
-            menu.addAction(title, lambda key=key: self.open_sample(key))
+            menu.addAction(title, partial(self.open_sample, key))
         self.samples.setMenu(menu)
         return _row(self.open_file, self.open_folder, self.samples)
 
@@ -187,7 +197,7 @@ class StudyDock(QWidget):
             title=f"Prepare {SAMPLES[key]}",
             on_done=self.session.show_study,
             on_error=self.failure.tell,
-            key="open",
+            key=OPEN_KEY,
         )
 
     def ask_files(self) -> None:
@@ -213,6 +223,7 @@ class StudyDock(QWidget):
         for part in (self.look_box, self.views_box):
             part.setVisible(study is not None)
         say(self.note, "")
+        self._show_shelf()
         if study is None:
             for label in (self.title, self.identity, self.simulated, self.warnings, self.conclusions):
                 say(label, "")
@@ -230,10 +241,19 @@ class StudyDock(QWidget):
             card = ViewCard(name, view)
             card.relabelled.connect(lambda projection, i=index: self.session.relabel_view(i, projection))
             card.window_chosen.connect(lambda window, i=index: self._set_window(i, window))
-            self.views_box.layout().addWidget(card)
+            self.cards_column.addWidget(card)
             self.cards.append(card)
         self._dress_buttons(study, names)
         self._on_native(self.session.showing_native)
+
+    def _show_shelf(self) -> None:
+        opened = self.session.opened
+        shelf = opened.shelf if opened is not None else ()
+        self.shelf.clear()
+        self.shelf.addItems([f"{i} of {len(shelf)}: {entry.title}" for i, entry in enumerate(shelf, 1)])
+        if opened is not None and shelf:
+            self.shelf.setCurrentIndex(opened.position)
+        self.shelf.setVisible(len(shelf) > 1)
 
     def _dress_buttons(self, study: Study, names: tuple[str, ...]) -> None:
         for index, key in enumerate((keys.FRAME_AP, keys.FRAME_LA)):
@@ -249,7 +269,7 @@ class StudyDock(QWidget):
         for button in (self.subtracted, self.unsubtracted):
             button.setEnabled(has_both)
             button.setToolTip("" if has_both else "This study holds only one of the two")
-        self.subtracted.parentWidget().setVisible(has_both or any(view.subtracted for view in study.views))
+        self.subtraction_row.setVisible(has_both or any(view.subtracted for view in study.views))
 
     def _on_native(self, native: bool) -> None:
         (self.unsubtracted if native else self.subtracted).setChecked(True)
@@ -261,10 +281,17 @@ class StudyDock(QWidget):
 
 
 def _button(text: str, name: str, tip: str, action: Callable[[], object]) -> QPushButton:
-    button = QPushButton(text, objectName=name)
+    button = named(QPushButton(text), name)
     button.setToolTip(tip)
     button.clicked.connect(lambda: action())
     return button
+
+
+def _holding(layout: QVBoxLayout) -> QWidget:
+    box = QWidget(layout.parentWidget())
+    layout.setContentsMargins(0, 0, 0, 0)
+    box.setLayout(layout)
+    return box
 
 
 def _row(*parts: QWidget) -> QWidget:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
@@ -38,6 +40,15 @@ _BANNERS = {
     "warning": {"back": "#3A3216", "fore": "#FFEFB0", "edge": OKABE_ITO["yellow"]},
     "info": {"back": "#1C2C38", "fore": "#D6ECFA", "edge": OKABE_ITO["sky"]},
 }
+
+
+Widget = TypeVar("Widget", bound=QWidget)
+
+
+def named(widget: Widget, name: str) -> Widget:
+    """Give a widget the object name by which tests and style sheets find it."""
+    widget.setObjectName(name)
+    return widget
 
 
 def view_colour(name: str) -> str:

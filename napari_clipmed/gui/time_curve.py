@@ -70,6 +70,11 @@ class TimeCurve(QuietPlot):
         """Show from 0 to `last`."""
         self.getPlotItem().setXRange(0.0, max(last, 1e-3), padding=0.01)
 
+    def set_running(self, running: bool) -> None:
+        """Hide the time axis and the upright line while nothing moves."""
+        self._now.setVisible(running)
+        self.getPlotItem().showAxis("bottom", running)
+
     def draw(self, attention: Sequence[TimeSeries], peaks: Sequence[TimeSeries]) -> None:
         """Replace all curves."""
         self.clear_curves()

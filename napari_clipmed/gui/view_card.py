@@ -6,7 +6,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_clipmed.gui.study_words import guess_line, size_line, subtraction_line, time_line
-from napari_clipmed.gui.theme import hint_label, view_colour, wrapped_label
+from napari_clipmed.gui.theme import hint_label, named, view_colour, wrapped_label
 from napari_clipmed.study import DisplayWindow, Projection, View
 
 
@@ -27,14 +27,14 @@ class ViewCard(QWidget):
     def __init__(self, name: str, view: View) -> None:
         super().__init__()
         self._windows = window_presets(view)
-        swatch = QLabel(name, objectName="view_name")
+        swatch = named(QLabel(name), "view_name")
         swatch.setStyleSheet(f"color: {view_colour(name)}; font-weight: 600;")
-        self.projection_box = QComboBox(objectName="projection")
+        self.projection_box = named(QComboBox(), "projection")
         self.projection_box.addItems([str(projection) for projection in Projection])
         self.projection_box.setCurrentText(str(view.projection))
         self.projection_box.setToolTip("Overrule from where this view was taken; the answers are asked anew")
         self.projection_box.activated.connect(self._on_projection)
-        self.window_box = QComboBox(objectName="window")
+        self.window_box = named(QComboBox(), "window")
         self.window_box.addItems([window.name for window in self._windows])
         self.window_box.setToolTip("Grey values shown from black to white")
         self.window_box.activated.connect(self._on_window)

@@ -1,0 +1,332 @@
+"""What hangs on the canvas of one viewer: the views of a study, their masks and overlays, and the slider."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal
+
+from napari_clipmed.gui.cam_overlay import cam_layers
+from napari_clipmed.gui.hanging import Hanging, image_of
+from napari_clipmed.gui.keys import KeyTable
+from napari_clipmed.gui.layers import Role, layer_name, tag_of
+from napari_clipmed.gui.masks import Masks
+from napari_clipmed.gui.pane_follow import PaneFollow
+from napari_clipmed.study import Study, View
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image, Labels
+
+    from napari_clipmed.inference.results import Saliency
+
+
+class Canvas(QObject):
+    """The views of one study on one viewer, and everything drawn over them.
+
+    Attributes
+    ----------
+    frame_changed : Signal(object)
+        Mapping of view name to the frame index now shown.
+    active_view_changed : Signal(str)
+        Name of the view that editing goes to.
+    mask_changed : Signal(object)
+        Index of the view whose mask was painted, written or undone.
+    saliency_changed : Signal(object)
+        The `Saliency` now laid over the frames, or None.
+    native_changed : Signal(bool)
+        Whether the unsubtracted frames are shown.
+    message : Signal(str)
+        A sentence for the person.
+    """
+
+    frame_changed = Signal(object)
+    active_view_changed = Signal(str)
+    mask_changed = Signal(object)
+    saliency_changed = Signal(object)
+    native_changed = Signal(bool)
+    message = Signal(str)
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        super().__init__()
+        self._viewer = weakref.ref(viewer)
+        self.hanging: Hanging | None = None
+        self.masks = Masks(self._add, lambda layer: layer in self.viewer.layers, self.mask_changed.emit)
+        self.keys = KeyTable()
+        self._study: Study | None = None
+        self._saliency: Saliency | None = None
+        self._shown_frames: dict[str, int] = {}
+        self._ended: set[int] = set()
+        self._arranging = False
+        self._pane_follow = PaneFollow(self)
+        self._pane_follow.attach(viewer)
+        viewer.dims.events.point.connect(self._on_time_moved)
+        viewer.layers.selection.events.active.connect(self._on_layer_chosen)
+        viewer.canvas.events.size.connect(self._on_resized)
+
+    @property
+    def viewer(self) -> napari.Viewer:
+        """The napari viewer, unwrapped."""
+        viewer = self._viewer()
+        if viewer is None:
+            raise RuntimeError("The viewer of this session was closed")
+        return viewer
+
+    @property
+    def study(self) -> Study | None:
+        """The open study."""
+        return self._study
+
+    @property
+    def saliency(self) -> Saliency | None:
+        """The activation maps now laid over the frames; set by `show_saliency`."""
+        return self._saliency
+
+    def hang(self, study: Study, images: Sequence[Image] = ()) -> None:
+        """Take the present study down and put another one up; see `Hanging`."""
+        with self._quiet():
+            self.take_down(keep=images)
+            self._study = study
+            self.hanging = Hanging(self.viewer, study, images)
+            self.hanging.hang()
+            for image in self.hanging.images:
+                self.keys.dress(image)
+            self.go_to_frame(0, 0)
+
+    def take_down(self, keep: Sequence[Image] = ()) -> None:
+        """Remove everything of ours from the canvas."""
+        self.hide_saliency()
+        hanging, self.hanging = self.hanging, None
+        self._study, self._shown_frames, self._ended = None, {}, set()
+        self.masks.forget()
+        if hanging is not None:
+            with self._quiet():
+                hanging.take_down(keep)
+
+    def announce(self) -> None:
+        """Say anew which view is active and which frames are shown."""
+        self._shown_frames = {}
+        if self.view_names:
+            self.active_view_changed.emit(self.view_names[self.active_view])
+        self._on_time_moved()
+
+    # -- views and time -----------------------------------------------------------------------------------
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """A unique short name for each view of the open study."""
+        return self.hanging.names if self.hanging else ()
+
+    def view_index(self, name: str) -> int | None:
+        """Which view has this name; None for a name unknown here."""
+        return self.view_names.index(name) if name in self.view_names else None
+
+    @property
+    def active_view(self) -> int:
+        """Index of the view that editing goes to."""
+        return self.hanging.active if self.hanging else 0
+
+    def activate_view(self, index: int) -> None:
+        """Make a view the one that editing goes to."""
+        if self.hanging is None or index == self.hanging.active:
+            return
+        self.hanging.mark_active(index)
+        self.active_view_changed.emit(self.view_names[index])
+
+    def frame_of(self, view_index: int) -> int:
+        """Frame of a view at the slider's time; the last one where the run has already ended."""
+        return min(self._slider_frame(view_index), self._views[view_index].n_frames - 1)
+
+    def past_end(self, view_index: int) -> bool:
+        """Whether the slider stands behind the last frame of a (shorter) view: nothing is drawn there."""
+        return self._slider_frame(view_index) >= self._views[view_index].n_frames
+
+    def go_to_frame(self, view_index: int, frame: int) -> None:
+        """Move the slider to where a frame of a view is shown."""
+        if self.hanging is not None:
+            self.hanging.move_slider(view_index, frame)
+
+    def shown_frames(self) -> dict[str, int]:
+        """Frame now shown of each view, by name."""
+        return {name: self.frame_of(index) for index, name in enumerate(self.view_names)}
+
+    # -- layers -------------------------------------------------------------------------------------------
+
+    def image_layer(self, view_index: int) -> Image | None:
+        """The layer that shows a view; None when the person removed it from the layer list."""
+        return image_of(self.hanging, view_index) if self.hanging else None
+
+    def labels_layer(self, view_index: int) -> Labels:
+        """The editable mask of a view, made when first asked for.
+
+        Raises
+        ------
+        LookupError
+            When no study is open or its image layer was removed.
+        """
+        layer = self.masks.get(view_index)
+        if layer is not None:
+            return layer
+        image = self.image_layer(view_index)
+        if image is None:
+            raise LookupError("No image to draw on; open a study first")
+        return self.masks.make(view_index, image, layer_name(self.view_names[view_index], Role.LABELS))
+
+    def has_labels(self, view_index: int) -> bool:
+        """Whether a mask layer exists for a view, without making one."""
+        return self.masks.get(view_index) is not None
+
+    @property
+    def classes(self) -> dict[int, str]:
+        """Mask value and its title, shared by all views; changed with `name_class`."""
+        return dict(self.masks.classes)
+
+    def name_class(self, value: int, title: str) -> None:
+        """Give a mask value a title; shown in napari's status bar and in the docks."""
+        self.masks.name_class(value, title)
+
+    def write_mask(
+        self, view_index: int, frame: int, mask: NDArray[np.bool_], value: int, title: str = ""
+    ) -> int:
+        """Make the pixels of `value` in one frame exactly `mask`, as one step that Ctrl+Z takes back.
+
+        Parameters
+        ----------
+        mask : (H, W) bool array
+            Pixels that get `value`; other values outside it stay.
+        value : int
+            Mask class; 0 erases `mask`.
+        title : str
+            Name of the class; kept unchanged when empty.
+
+        Returns
+        -------
+        int
+            How many pixels changed.
+        """
+        layer = self.labels_layer(view_index)
+        if value and title:
+            self.name_class(value, title)
+        return self.masks.write(layer, frame, mask, value)
+
+    def show_saliency(self, saliency: Saliency, opacity: float = 0.7) -> None:
+        """Lay activation maps over their views; scrubbing computes nothing further."""
+        self._remove_cams()
+        self._saliency = saliency
+        if self.hanging is not None:
+            views = {name: index for name in saliency.maps if (index := self.view_index(name)) is not None}
+            for layer in cam_layers(saliency, views, self.hanging):
+                layer.opacity = opacity
+                self._add(layer)
+        self.saliency_changed.emit(saliency)
+
+    def hide_saliency(self) -> None:
+        """Remove the overlay."""
+        self._remove_cams()
+        if self._saliency is not None:
+            self._saliency = None
+            self.saliency_changed.emit(None)
+
+    def toggle_saliency(self) -> None:
+        """Show or hide the overlay without forgetting it."""
+        layers = self.cam_layers()
+        if not layers:
+            self.message.emit("No heat map yet: classify the study first.")
+        visible = any(layer.visible for layer in layers)
+        for layer in layers:
+            layer.visible = not visible
+
+    def show_native(self, native: bool) -> None:
+        """Show the unsubtracted frames, where the file has them, or the subtracted ones."""
+        if self.hanging is None:
+            return
+        if not self.hanging.show_native(native):
+            self.message.emit("This study has no unsubtracted frames.")
+        self.native_changed.emit(self.hanging.native)
+
+    @property
+    def showing_native(self) -> bool:
+        """Whether the unsubtracted frames are on the canvas."""
+        return self.hanging is not None and self.hanging.native
+
+    def frame_view(self, view_index: int | None = None) -> None:
+        """Point the camera at one view, or at all of them."""
+        if self.hanging is not None and (view_index is None or view_index < len(self._views)):
+            self.hanging.frame(view_index)
+            if view_index is not None:
+                self.select_image(view_index)
+
+    def select_image(self, view_index: int) -> None:
+        """Make the image of a view napari's active layer, unless a layer of that view already is."""
+        active = self.viewer.layers.selection.active
+        tag = tag_of(active) if active is not None else None
+        image = self.image_layer(view_index)
+        if image is not None and (tag is None or tag.view_index != view_index):
+            self.viewer.layers.selection.active = image
+
+    def bind_key(self, key: str, action: Callable[[], object]) -> None:
+        """Bind a key ("Alt-1", "Space") on the canvas and on every layer of ours, now and later."""
+        self.keys.bind(self.viewer, key, action)
+
+    def cam_layers(self) -> tuple[Image, ...]:
+        """The overlays now on the canvas."""
+        return tuple(layer for layer in self.viewer.layers if (tag := tag_of(layer)) and tag.role is Role.CAM)
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    @property
+    def _views(self) -> tuple[View, ...]:
+        return self._study.views if self._study else ()
+
+    def _slider_frame(self, view_index: int) -> int:
+        return self.hanging.slider_frame(view_index) if self.hanging else 0
+
+    def _on_time_moved(self, event: object = None) -> None:
+        if self._study is None or self._arranging:
+            return
+        frames = self.shown_frames()
+        ended = {index for index in range(len(self._views)) if self.past_end(index)}
+        if self.hanging is not None and ended != self._ended:
+            self._ended = ended
+            self.hanging.redraw_titles(ended)
+        if frames != self._shown_frames:
+            self._shown_frames = frames
+            self.frame_changed.emit(frames)
+
+    def _on_layer_chosen(self, event: object = None) -> None:
+        if self._arranging:
+            return
+        layer = self.viewer.layers.selection.active
+        tag = tag_of(layer) if layer is not None else None
+        if tag is not None and tag.view_index >= 0:
+            self.activate_view(tag.view_index)
+
+    def _add(self, layer: Image | Labels) -> None:
+        """Put a further layer of the study on the canvas; the chosen layer stays chosen."""
+        if self.hanging is not None:
+            self.keys.dress(layer)
+            with self._quiet():
+                self.hanging.insert(layer)
+
+    def _on_resized(self, event: object = None) -> None:
+        if self.hanging is not None:
+            self.hanging.keep_framed()
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """While layers come and go, the slider and the selection move without meaning."""
+        before, self._arranging = self._arranging, True
+        try:
+            yield
+        finally:
+            self._arranging = before
+
+    def _remove_cams(self) -> None:
+        with self._quiet():
+            for layer in self.cam_layers():
+                self.viewer.layers.remove(layer)
