@@ -24,7 +24,8 @@ from napari_clipmed.inference.preprocess import (
     vessels_are_bright,
 )
 from napari_clipmed.inference.results import Diagnosis, MaskProposal, Saliency
-from napari_clipmed.models.card import STATISTICS_PREFIX, ModelEntry
+from napari_clipmed.models import prompts
+from napari_clipmed.models.card import STATISTICS_PREFIX, ModelCard, ModelEntry
 from napari_clipmed.models.labels import LabelSet
 from napari_clipmed.models.loading import load_network, load_tensors
 from napari_clipmed.progress import Progress
@@ -107,7 +108,8 @@ class Engine:
         with self._lock:
             model = self._model(self.diagnosis, "diagnosis", progress)
             index, notes = classify.assign_views(study)
-            prepared, maps = self._features(model, study, index, progress)
+            hashes = {name: study.views[position].pixel_hash for name, position in index.items()}
+            prepared, maps = self._features(model, hashes, study, progress)
             with torch.no_grad():
                 placed = {name: maps[name][prepared[name].repeats] for name in index}
                 network = cast("ClipDSA", model.network)
@@ -116,7 +118,7 @@ class Engine:
             notes += _frame_notes(prepared) + strange
             if study.synthetic:
                 notes.append("Simulated study.")
-            key = f"{study.image_hash}:{','.join(f'{n}{i}' for n, i in index.items())}:{model.card.sha256}"
+            key = _answer_key(hashes, model.card)
             self._studies[key] = study
             labels = model.labels
         return Diagnosis(
@@ -158,16 +160,14 @@ class Engine:
         explain.raw_method(method)
         with self._lock:
             model = self._model(self.diagnosis, "diagnosis", progress)
-            if not diagnosis.key.endswith(model.card.sha256):
+            hashes, model_hash = _read_key(diagnosis.key)
+            if model_hash != model.card.sha256:
                 raise ClipmedError("This answer is of another model.", "Classify the study again.")
             cam_key = (diagnosis.key, label, method, "saliency")
             known = self.cache.get(cam_key)
             if known is not None:
                 return cast("Saliency", known)
-            study = self._studies.get(diagnosis.key)
-            if study is None:
-                raise ClipmedError("The study of this answer is no longer open.", "Classify it again.")
-            prepared, maps = self._features(model, study, diagnosis.view_index, progress)
+            prepared, maps = self._features(model, hashes, self._studies.get(diagnosis.key), progress)
             progress.step("Explaining")
             answer = self._saliency(model, diagnosis, label, method, prepared, maps)
             self.cache.put(cam_key, answer)
@@ -202,7 +202,7 @@ class Engine:
         progress = progress or Progress()
         if not 0 <= frame < view.n_frames:
             raise ClipmedError(f"There is no frame {frame}; this view has {view.n_frames}.")
-        sentence = segment.read_prompt(prompt, convention)
+        question = prompts.normalise(prompt, cast("prompts.Convention", convention))
         with self._lock:
             model = self._model(self.segmentation, "segmentation", progress)
             progress.step("Reading the image")
@@ -218,9 +218,18 @@ class Engine:
             progress.step("Reading the sentence")
             network = cast("CausalCLIPSeg", model.network)
             with torch.no_grad():
-                tokens = network.tokenize([sentence.text]).to(self.compute.device)
+                tokens = network.tokenize([question.sentence]).to(self.compute.device)
                 logits = network.decode(features, network.encode_text(tokens))[0, 0].float().cpu()
-            return segment.propose(logits, view, model.card, model.preprocessing, sentence)
+            return segment.propose(logits, view, model.card, model.preprocessing, question)
+
+    def describe(self, study: Study, progress: Progress | None = None) -> dict[str, Tensor]:
+        """What `outofdistribution` compares: a vector for each view, from the same features as the answer."""
+        with self._lock:
+            model = self._model(self.diagnosis, "diagnosis", progress or Progress())
+            index, _ = classify.assign_views(study)
+            hashes = {name: study.views[position].pixel_hash for name, position in index.items()}
+            prepared, maps = self._features(model, hashes, study, progress or Progress())
+            return {name: outofdistribution.describe(maps[name], prepared[name].frames) for name in index}
 
     def _model(self, entry: ModelEntry | None, task: str, progress: Progress) -> Loaded:
         if entry is None:
@@ -236,22 +245,29 @@ class Engine:
         return self._loaded[entry.card.sha256]
 
     def _features(
-        self, model: Loaded, study: Study, index: Mapping[str, int], progress: Progress
+        self, model: Loaded, hashes: Mapping[str, str], study: Study | None, progress: Progress
     ) -> tuple[dict[str, ModelInput], dict[str, Tensor]]:
         """Prepared frames and trunk maps (u, C, h, w) of each view, from the cache where they are known."""
+        views = {view.pixel_hash: view for view in study.views} if study is not None else {}
         prepared, maps = {}, {}
-        for name, position in index.items():
-            view = study.views[position]
-            key = (view.pixel_hash, model.preprocessing, model.card.sha256, self.compute.precision, "trunk")
+        for name, pixel_hash in hashes.items():
+            key = (pixel_hash, model.preprocessing, model.card.sha256, self.compute.precision, "trunk")
             known = self.cache.get(key)
             if known is None:
-                progress.step(f"Preparing {name}")
-                invert = view.subtracted and vessels_are_bright(view.pixels)
-                ready = prepare_run(view.pixels, model.preprocessing, invert=invert)
-                known = (ready, self._trunk(model, ready, name, progress))
+                if pixel_hash not in views:
+                    raise ClipmedError("The study of this answer is no longer open.", "Classify it again.")
+                known = self._read_view(model, views[pixel_hash], name, progress)
                 self.cache.put(key, known)
             prepared[name], maps[name] = known
         return prepared, maps
+
+    def _read_view(
+        self, model: Loaded, view: View, name: str, progress: Progress
+    ) -> tuple[ModelInput, Tensor]:
+        progress.step(f"Preparing {name}")
+        invert = view.subtracted and vessels_are_bright(view.pixels)
+        prepared = prepare_run(view.pixels, model.preprocessing, invert=invert)
+        return prepared, self._trunk(model, prepared, name, progress)
 
     def _trunk(self, model: Loaded, prepared: ModelInput, name: str, progress: Progress) -> Tensor:
         images = normalise(prepared.frames, model.preprocessing)
@@ -305,6 +321,18 @@ class Engine:
                     "do not rely on the probabilities."
                 )
         return found
+
+
+def _answer_key(hashes: Mapping[str, str], card: ModelCard) -> str:
+    """What an answer was computed from: the pixels read as each view, and the model."""
+    return ",".join(f"{name}={value}" for name, value in hashes.items()) + f":{card.sha256}"
+
+
+def _read_key(key: str) -> tuple[dict[str, str], str]:
+    """The parts of `_answer_key`."""
+    views, _, model_hash = key.rpartition(":")
+    pairs = (part.partition("=") for part in views.split(","))
+    return {name: value for name, _, value in pairs}, model_hash
 
 
 def _frame_notes(prepared: Mapping[str, ModelInput]) -> list[str]:

@@ -85,13 +85,13 @@ class _ThinEigen:
     def get_cam_image(
         self, _input: Any, _layer: Any, _targets: Any, activations: NDArray[np.float32], *_: Any
     ) -> NDArray[np.float32]:
-        n, channels, height, width = activations.shape
-        places = activations.reshape(n, channels, -1).transpose(0, 2, 1)
-        places = places - places.mean(axis=1, keepdims=True)
-        _, _, components = np.linalg.svd(places, full_matrices=False)
-        cam = (places @ components[:, 0, :, None])[..., 0]
+        places = np.moveaxis(activations.reshape(*activations.shape[:2], -1), 1, 2)
+        centred = places - places.mean(axis=1, keepdims=True)
+        _, _, components = np.linalg.svd(centred, full_matrices=False)
+        cam = (centred @ components[:, 0, :, None])[..., 0]
         strongest = np.take_along_axis(cam, np.abs(cam).argmax(axis=1)[:, None], axis=1)
-        return np.asarray(cam * np.where(strongest < 0, -1, 1), np.float32).reshape(n, height, width)
+        cam = np.asarray(cam * np.where(strongest < 0, -1, 1), np.float32)
+        return cam.reshape(len(cam), *activations.shape[2:])
 
 
 @cache

@@ -263,7 +263,7 @@ def vessels_are_bright(pixels: NDArray[np.generic]) -> bool:
     in_space = _skewness(greys - np.median(greys))
     if len(index) < 4:
         return in_space > 1.0
-    return in_space > 0.5 and _skewness(greys - np.median(greys, axis=0)) > 0.5
+    return in_space > 0.8 and _skewness(greys - np.median(greys, axis=0)) > 0.2
 
 
 def _skewness(differences: NDArray[np.floating[Any]]) -> float:
