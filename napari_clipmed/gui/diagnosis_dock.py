@@ -1,0 +1,321 @@
+"""The Diagnosis dock: what the model says about the study, where and when it looks, and the reader's verdict.
+
+Asking another class or another method recomputes the activation maps only; scrubbing recomputes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSignalBlocker
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_clipmed.gui.diagnosis_words import (
+    CAM_METHODS,
+    agreement,
+    attention_curves,
+    cautions,
+    decisive_frames,
+    frame_time,
+    name_frame,
+    peak_curves,
+    times_are_known,
+    title_of,
+)
+from napari_clipmed.gui.job_bar import JobBar
+from napari_clipmed.gui.session import session_for
+from napari_clipmed.gui.shortcuts import DockShortcuts, keyed
+from napari_clipmed.gui.theme import (
+    MARGIN,
+    RESEARCH_USE,
+    SPACING,
+    banner,
+    hint_label,
+    rule,
+    say,
+    scrollable,
+    section,
+    wrapped_label,
+)
+from napari_clipmed.gui.verdicts import VerdictKeeper
+from napari_clipmed.gui.widgets.class_bars import ClassBars
+from napari_clipmed.gui.widgets.failure_note import FailureNote
+from napari_clipmed.gui.widgets.model_chooser import ModelChooser
+from napari_clipmed.gui.widgets.saliency_box import KEY_OVERLAY, SaliencyBox
+from napari_clipmed.gui.widgets.verdict_box import KEY_ACCEPT, KEY_CORRECT, VerdictBox
+from napari_clipmed.inference.results import Diagnosis, Saliency
+from napari_clipmed.progress import Progress
+from napari_clipmed.study import Study
+
+if TYPE_CHECKING:
+    import napari
+
+CLASSIFY, EXPLAIN = "classify", "explain"
+KEY_CLASSIFY = "Alt+D"
+NO_STUDY = "Open a study first: drop a folder or a DICOM file on the window, or use the Study dock."
+NO_ANSWER = "Press Classify to ask the model about this study."
+
+
+class DiagnosisDock(QWidget):
+    """Bars, curves, overlay and verdict of one study.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Given by napari; may be its public proxy.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.setObjectName("diagnosis_dock")
+        self.session = session_for(viewer)
+        self._saliencies: dict[tuple[str, str], Saliency] = {}
+        self._build()
+        self._connect()
+        self._on_study(self.session.study)
+        if self.session.diagnosis is not None:
+            self._on_diagnosis(self.session.diagnosis)
+
+    # -- parts --------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        jobs = self.session.jobs
+        self.headline = wrapped_label(name="study_title")
+        self.headline.setStyleSheet("QLabel { font-weight: 600; }")
+        self.simulated = banner("", "info", "simulated")
+        self.models = ModelChooser(self.session, "diagnosis")
+        self.classify_button = QPushButton(keyed("Classify", KEY_CLASSIFY))
+        self.classify_button.setObjectName("classify")
+        self.job_bar = JobBar(jobs, (CLASSIFY, EXPLAIN))
+        self.failure = FailureNote()
+        self.empty = hint_label(NO_STUDY, "empty_state")
+        self.caution = banner("", "warning", "caution")
+        self.bars = ClassBars()
+        self.agreement = wrapped_label(name="agreement")
+        self.decisive = QWidget()
+        self._decisive_row = QHBoxLayout(self.decisive)
+        self._decisive_row.setContentsMargins(0, 0, 0, 0)
+        self.saliency_box = SaliencyBox(CAM_METHODS)
+        self.verdict = VerdictBox()
+        self.keeper = VerdictKeeper(self.session, self.verdict, self.failure)
+
+        self.answer = QWidget()
+        column = QVBoxLayout(self.answer)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(SPACING)
+        column.addWidget(self.caution)
+        column.addWidget(self.bars)
+        column.addWidget(self.agreement)
+        column.addWidget(section("Your verdict", self.verdict))
+        column.addWidget(rule())
+        column.addWidget(section("Where and when the model looks", self.decisive, self.saliency_box))
+
+        content = QWidget()
+        whole = QVBoxLayout(content)
+        whole.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        whole.setSpacing(SPACING)
+        row = QHBoxLayout()
+        row.addWidget(self.models, 1)
+        row.addWidget(self.classify_button)
+        whole.addWidget(self.headline)
+        whole.addWidget(self.simulated)
+        whole.addLayout(row)
+        for part in (self.job_bar, self.failure, self.empty, self.answer):
+            whole.addWidget(part)
+        whole.addStretch(1)
+        whole.addWidget(hint_label(RESEARCH_USE))
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrollable(content))
+
+    def _connect(self) -> None:
+        session = self.session
+        session.study_changed.connect(self._on_study)
+        session.diagnosis_changed.connect(self._on_diagnosis)
+        session.saliency_changed.connect(self._on_saliency)
+        session.frame_changed.connect(self._on_frame)
+        session.models_changed.connect(self._on_model_chosen)
+        self.classify_button.clicked.connect(self.classify)
+        self.bars.chosen.connect(self._explain)
+        self.saliency_box.method_chosen.connect(lambda method: self._explain(self.bars.choice))
+        self.saliency_box.overlay_switched.connect(self._switch_overlay)
+        self.saliency_box.opacity_changed.connect(self._fade_overlay)
+        self.saliency_box.plot.jumped.connect(self._jump)
+        self.shortcuts = DockShortcuts(
+            self,
+            {
+                KEY_CLASSIFY: self.classify_button.click,
+                KEY_ACCEPT: self.verdict.accept_button.click,
+                KEY_CORRECT: self.verdict.open_menu,
+                KEY_OVERLAY: self.saliency_box.overlay.click,
+            },
+        )
+
+    # -- asking -------------------------------------------------------------------------------------------
+
+    def classify(self) -> None:
+        """Ask the chosen model about the open study; a newer question replaces an older one."""
+        study, session = self.session.study, self.session
+        if study is None:
+            return
+        self.failure.clear()
+
+        def work(progress: Progress) -> Diagnosis:
+            progress.step("Loading the model")
+            return session.engine().classify(study, progress)
+
+        session.jobs.start(
+            work,
+            title="Classify",
+            on_done=lambda diagnosis: self._answered(study, diagnosis),
+            on_error=self.failure.tell,
+            key=CLASSIFY,
+        )
+        self._show_empty_state()
+
+    def _answered(self, study: Study, diagnosis: Diagnosis) -> None:
+        if study is self.session.study:
+            self.session.diagnosis = diagnosis
+
+    def _explain(self, label: str) -> None:
+        """Show the maps of a class; those computed before come back at once."""
+        diagnosis, session = self.session.diagnosis, self.session
+        if diagnosis is None or not label:
+            return
+        method = self.saliency_box.method
+        known = self._saliencies.get((label, method))
+        if known is not None:
+            session.jobs.cancel(EXPLAIN)
+            self._lay_over(known)
+            return
+        progress_title = f"Activation maps of {title_of(diagnosis, label)}"
+
+        def work(progress: Progress) -> Saliency:
+            progress.step(progress_title)
+            return session.engine().explain(diagnosis, label, method, progress)
+
+        session.jobs.start(
+            work,
+            title=progress_title,
+            on_done=lambda saliency: self._explained(diagnosis, label, method, saliency),
+            on_error=self.failure.tell,
+            key=EXPLAIN,
+        )
+
+    def _explained(self, diagnosis: Diagnosis, label: str, method: str, saliency: Saliency) -> None:
+        if diagnosis is not self.session.diagnosis:
+            return
+        self._saliencies[label, method] = saliency
+        if (label, method) == (self.bars.choice, self.saliency_box.method):
+            self._lay_over(saliency)
+
+    def _lay_over(self, saliency: Saliency) -> None:
+        self.session.show_saliency(saliency, self.saliency_box.opacity)
+        for layer in self.session.cam_layers():
+            layer.visible = self.saliency_box.overlay_on
+            layer.events.visible.connect(self._on_layer_visible)
+
+    # -- showing ------------------------------------------------------------------------------------------
+
+    def _on_study(self, study: Study | None) -> None:
+        self.failure.clear()
+        self.session.jobs.cancel(CLASSIFY)
+        self.session.jobs.cancel(EXPLAIN)
+        self.headline.setText((study.title or "Untitled study") if study else "No study open")
+        say(self.simulated, "SIMULATED study, not a patient." if study and study.synthetic else "")
+        self.classify_button.setEnabled(study is not None)
+        self.classify_button.setToolTip("Ask the chosen model about this study" if study else NO_STUDY)
+        self._on_diagnosis(self.session.diagnosis)
+        if study is not None and self.session.diagnosis is None and self.session.settings.classify_on_open:
+            self.classify()
+        self._show_empty_state()
+
+    def _on_diagnosis(self, diagnosis: Diagnosis | None) -> None:
+        self._saliencies = {}
+        self.answer.setVisible(diagnosis is not None)
+        self.bars.show_diagnosis(diagnosis)
+        self.keeper.show(self.session.study, diagnosis)
+        self._show_empty_state()
+        study = self.session.study
+        if diagnosis is None or study is None:
+            return
+        say(self.caution, cautions(diagnosis))
+        say(self.agreement, agreement(diagnosis))
+        plot = self.saliency_box.plot
+        plot.setVisible(any(study.views[i].n_frames > 1 for i in diagnosis.view_index.values()))
+        plot.set_time_unit("seconds" if times_are_known(study, diagnosis) else "frame")
+        plot.show_attention(attention_curves(study, diagnosis))
+        plot.show_peaks([])
+        self._show_decisive(diagnosis, None)
+        self._on_frame(None)
+        self._explain(diagnosis.predicted)
+
+    def _on_saliency(self, saliency: Saliency | None) -> None:
+        study, diagnosis = self.session.study, self.session.diagnosis
+        box = self.saliency_box
+        if study is None or diagnosis is None or saliency is None:
+            box.caption.setText("")
+            box.plot.show_peaks([])
+            return
+        self.bars.choose(saliency.label)
+        box.caption.setText(f"Shown: {title_of(diagnosis, saliency.label)}")
+        box.plot.show_peaks(peak_curves(study, diagnosis, saliency))
+        self._show_decisive(diagnosis, saliency)
+
+    def _show_decisive(self, diagnosis: Diagnosis, saliency: Saliency | None) -> None:
+        study = self.session.study
+        while (item := self._decisive_row.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
+        if study is None:
+            return
+        self._decisive_row.addWidget(hint_label("Decisive frame"), 1)
+        for name, frame in decisive_frames(diagnosis, saliency).items():
+            view = study.views[diagnosis.view_index[name]]
+            button = QPushButton(name_frame(view, name, frame))
+            button.setObjectName(f"decisive_{name}")
+            button.setToolTip("Go to this frame")
+            button.clicked.connect(lambda checked=False, name=name, frame=frame: self._jump(name, frame))
+            self._decisive_row.addWidget(button)
+        moving = any(study.views[i].n_frames > 1 for i in diagnosis.view_index.values())
+        self.decisive.setVisible(moving)
+
+    def _on_frame(self, frames: object) -> None:
+        """Move the line in the curves; nothing is computed."""
+        study, diagnosis = self.session.study, self.session.diagnosis
+        if study is None or diagnosis is None:
+            return
+        index = self.session.active_view
+        time = frame_time(study.views[index], self.session.frame_of(index), times_are_known(study, diagnosis))
+        self.saliency_box.plot.show_now(time)
+
+    def _on_model_chosen(self, task: str) -> None:
+        """Ask again when another model was chosen for a study that has been answered already."""
+        if task == "diagnosis" and self.session.diagnosis is not None:
+            self.classify()
+
+    def _switch_overlay(self, on: bool) -> None:
+        for layer in self.session.cam_layers():
+            layer.visible = on
+
+    def _fade_overlay(self, opacity: float) -> None:
+        for layer in self.session.cam_layers():
+            layer.opacity = opacity
+
+    def _on_layer_visible(self, event: object = None) -> None:
+        """The eye in napari's layer list and the key of the canvas switch the overlay too."""
+        shown = any(layer.visible for layer in self.session.cam_layers())
+        with QSignalBlocker(self.saliency_box.overlay):
+            self.saliency_box.overlay.setChecked(shown)
+
+    def _show_empty_state(self) -> None:
+        busy = self.session.jobs.running(CLASSIFY) is not None
+        if self.session.diagnosis is not None or busy:
+            say(self.empty, "")
+        else:
+            say(self.empty, NO_ANSWER if self.session.study is not None else NO_STUDY)
+
+    def _jump(self, view: str, frame: int) -> None:
+        index = self.session.view_index(view)
+        if index is not None:
+            self.session.go_to_frame(index, frame)

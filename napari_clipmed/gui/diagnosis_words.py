@@ -1,0 +1,111 @@
+"""What the Diagnosis dock says, as plain functions of an answer and its study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_clipmed.gui.widgets.attention_plot import FrameCurve
+from napari_clipmed.inference.results import BOTH, Diagnosis, Saliency
+from napari_clipmed.study import Study, View
+
+CAM_METHODS: Mapping[str, str] = {
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "layercam": "LayerCAM",
+    "hirescam": "HiResCAM",
+    "xgradcam": "XGrad-CAM",
+    "eigencam": "Eigen-CAM (same for all classes)",
+}
+"""Name of a method for `Engine.explain`, and for people."""
+
+UNLIKE_TRAINING = "This study is unlike what the model learned from; its numbers may mean little."
+
+
+def title_of(diagnosis: Diagnosis, label: str) -> str:
+    """Name of a class for people."""
+    return dict(zip(diagnosis.labels, diagnosis.titles, strict=True)).get(label, label)
+
+
+def agreement(diagnosis: Diagnosis) -> str:
+    """Whether the views say the same, in one sentence; empty for a single view, which a note tells."""
+    views = {name: p for name, p in diagnosis.probabilities.items() if name != BOTH}
+    best = {name: max(p, key=lambda label: p[label]) for name, p in views.items()}
+    if len(best) < 2:
+        return ""
+    if len(set(best.values())) == 1:
+        return f"{' and '.join(best)} agree: {title_of(diagnosis, diagnosis.predicted)}."
+    said = ", ".join(
+        f"{name} says {title_of(diagnosis, label)} ({views[name][label]:.2f})" for name, label in best.items()
+    )
+    return f"The views disagree: {said}."
+
+
+def cautions(diagnosis: Diagnosis) -> str:
+    """What must be read before the numbers; empty when there is nothing."""
+    lines = [UNLIKE_TRAINING] if diagnosis.unlike_training else []
+    lines += [note for note in diagnosis.notes if note not in lines]
+    return "\n".join(lines)
+
+
+def decisive_frames(diagnosis: Diagnosis, saliency: Saliency | None) -> dict[str, int]:
+    """Frame that decided, per view: the highest CAM peak, or the most attended frame before there is one."""
+    if saliency is not None:
+        return {name: saliency.decisive_frame(name) for name in saliency.maps}
+    return {name: int(a.frames[int(np.argmax(a.weights))]) for name, a in diagnosis.attention.items()}
+
+
+def times_are_known(study: Study, diagnosis: Diagnosis) -> bool:
+    """Whether all answered views have a time base, so that curves may be drawn over seconds."""
+    return all(study.views[index].timing.known for index in diagnosis.view_index.values())
+
+
+def frame_time(view: View, frame: int, in_seconds: bool) -> float:
+    """Place of a frame on the time axis of the curves."""
+    return float(view.timing.times_ms[frame]) / 1000.0 if in_seconds else float(frame)
+
+
+def name_frame(view: View, name: str, frame: int) -> str:
+    """A frame as it is spoken: "AP 7 (1.75 s)"."""
+    if view.n_frames == 1:
+        return name
+    time = f" ({view.timing.times_ms[frame] / 1000.0:.2f} s)" if view.timing.known else ""
+    return f"{name} {frame}{time}"
+
+
+def attention_curves(study: Study, diagnosis: Diagnosis) -> list[FrameCurve]:
+    """Temporal attention of each view over its own frames."""
+    return [
+        _curve(study, diagnosis, name, attention.frames, attention.weights, np.add)
+        for name, attention in diagnosis.attention.items()
+        if len(attention.frames)
+    ]
+
+
+def peak_curves(study: Study, diagnosis: Diagnosis, saliency: Saliency) -> list[FrameCurve]:
+    """Peak of the activation map of each sampled frame."""
+    return [
+        _curve(study, diagnosis, name, saliency.frames[name], saliency.peaks(name), np.maximum)
+        for name in saliency.maps
+        if name in diagnosis.view_index
+    ]
+
+
+def _curve(
+    study: Study,
+    diagnosis: Diagnosis,
+    name: str,
+    frames: NDArray[np.int64],
+    values: NDArray[np.float32],
+    combine: np.ufunc,
+) -> FrameCurve:
+    """A curve with each frame once: short runs repeat frames when they are sampled."""
+    view = study.views[diagnosis.view_index[name]]
+    in_seconds = times_are_known(study, diagnosis)
+    unique, place = np.unique(np.asarray(frames), return_inverse=True)
+    combined = np.zeros(len(unique), dtype=np.float32)
+    combine.at(combined, place, values)
+    times = np.array([frame_time(view, int(frame), in_seconds) for frame in unique])
+    return FrameCurve(name, unique, times, combined)
