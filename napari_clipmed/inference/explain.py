@@ -83,7 +83,7 @@ class _ThinEigen:
     """
 
     def get_cam_image(
-        self, _input: Any, _layer: Any, _targets: Any, activations: NDArray[np.float32], *_: Any
+        self, _input: Any, _layer: Any, _targets: Any, activations: NDArray[np.float32], *_rest: Any
     ) -> NDArray[np.float32]:
         places = np.moveaxis(activations.reshape(*activations.shape[:2], -1), 1, 2)
         centred = places - places.mean(axis=1, keepdims=True)
