@@ -6,9 +6,95 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+
+from napari_clipmed.phantoms.dsa.config import Ambient
+from napari_clipmed.phantoms.dsa.projection import IODINE_PER_MM, Camera, enlarge, look
 
 Frames = NDArray[np.float32]
+
+
+READ_NOISE = 12.0
+"""Standard deviation of the detector's own noise, in photons."""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How the console was set; drawn alike for every class.
+
+    Parameters
+    ----------
+    times_s : (T,) array
+        Seconds from the first frame.
+    cameras : (Camera, Camera)
+        AP and LA.
+    grey_per_log : float
+        Grey of the subtracted run for a unit of attenuation's logarithm.
+    background : float
+        Grey where nothing changed.
+    photons : float
+        Mean count in a pixel of median attenuation.
+    drift : float
+        Strength of the gain's wandering.
+    heavy_motion : bool
+        Whether the patient was restless.
+    """
+
+    times_s: NDArray[np.float64]
+    cameras: tuple[Camera, Camera]
+    grey_per_log: float
+    background: float
+    photons: float
+    drift: float
+    heavy_motion: bool
+
+
+def draw_acquisition(
+    rng: np.random.Generator, ambient: Ambient, side: int, size: int
+) -> tuple[Acquisition, float]:
+    """Console settings, and the seconds before contrast arrives."""
+    n = int(rng.integers(int(ambient.frames[0]), int(ambient.frames[1]) + 1))
+    interval = rng.uniform(*ambient.interval_s)
+    steps = np.full(n - 1, interval)
+    if rng.random() < ambient.variable_rate_share:
+        steps[int(n * rng.uniform(0.5, 0.8)) :] *= rng.uniform(1.3, 2.0)
+    bright = rng.random() < ambient.bright_background_share
+    per_mm = np.exp(rng.uniform(*np.log(ambient.grey_per_mm))) * rng.uniform(*ambient.contrast)
+    acquisition = Acquisition(
+        times_s=np.concatenate([[0.0], np.cumsum(steps)]),
+        cameras=_draw_cameras(rng, ambient, side, size),
+        grey_per_log=float(per_mm / IODINE_PER_MM),
+        background=float(rng.uniform(*(ambient.bright_background if bright else ambient.dim_background))),
+        photons=float(rng.uniform(*ambient.noise) ** -2),
+        drift=float(rng.uniform(*ambient.drift)),
+        heavy_motion=bool(rng.random() < ambient.heavy_motion_share),
+    )
+    return acquisition, float(rng.uniform(*ambient.quiet_frames) * interval)
+
+
+def _draw_cameras(rng: np.random.Generator, ambient: Ambient, side: int, size: int) -> tuple[Camera, Camera]:
+    close = rng.random() < ambient.close_field_share
+    fields = rng.uniform(*(ambient.close_field_mm if close else ambient.field_mm), 2)
+    height = rng.normal(14 if close else 8, 7)
+    aside = side * (rng.uniform(8, 30) if close else rng.uniform(0, 10))
+    faces_right = bool(rng.random() < 0.5)
+    frontal = look(
+        "AP",
+        (rng.normal(0, 3), rng.normal(*ambient.ap_tilt_mean_sd)),
+        rng.normal(0, 2),
+        np.array([aside, -15, height]),
+        size,
+        fields[0],
+    )
+    lateral = look(
+        "LA",
+        (90 + rng.normal(0, ambient.lateral_tilt_sd), rng.normal(0, 2)),
+        rng.normal(0, 3),
+        np.array([0, rng.normal(-14, 7), rng.normal(height, 5)]),
+        size,
+        fields[1],
+        mirror=faces_right,
+    )
+    return frontal, lateral
 
 
 @dataclass(frozen=True)
@@ -79,18 +165,28 @@ def misregistration(
     return frames
 
 
-def add_noise(rng: np.random.Generator, frames: Frames, body: NDArray[np.float32], sigma: float) -> Frames:
-    """Quantum noise of the subtracted logarithm, stronger behind bone, with the detector's blur. In place."""
-    local = (sigma * np.exp(0.5 * (body - np.median(body))).clip(0.5, 3.0)).astype(np.float32)
-    noise = rng.standard_normal(frames.shape, dtype=np.float32)
-    frames += noise * local
-    return frames
+def quantum_noise(
+    rng: np.random.Generator, shape: tuple[int, ...], body: NDArray[np.float32], photons: float
+) -> Frames:
+    """Noise of the logarithm of a Poisson count plus the detector's own, for counts that are not small.
+
+    Parameters
+    ----------
+    shape : (T, H, W)
+        Of the run.
+    body : (H, W) array
+        Attenuation of the head.
+    photons : float
+        Mean count in a pixel of median attenuation; the noise falls as 1/sqrt(photons).
+    """
+    count = photons * np.exp(np.clip(np.median(body) - body, -2.2, 1.4))
+    sigma = np.sqrt(1 / count + (READ_NOISE / count) ** 2).astype(np.float32)
+    return rng.standard_normal(shape, dtype=np.float32) * sigma
 
 
 def slow_drift(rng: np.random.Generator, n_frames: int, size: int, strength: float) -> Frames:
     """A gain that wanders from frame to frame and smoothly over the picture. Frames (T, H, W)."""
-    field = gaussian_filter(rng.normal(size=(size, size)), size / 5).astype(np.float32)
-    field /= np.abs(field).max() + 1e-9
+    field = enlarge(rng.normal(0, 0.5, (1, 4, 4)).astype(np.float32), size)
     wander = np.cumsum(rng.normal(0, 0.3, n_frames)).astype(np.float32)
     level = rng.normal(0, 1, n_frames).astype(np.float32)
     return strength * (0.4 * wander[:, None, None] * field + 0.3 * level[:, None, None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +16,43 @@ BRAIN_AXES = np.array([66.0, 84.0, 66.0])
 GROWN_ARTERIES = ("M4", "A4", "P4", "perforator", "ECA branch")
 GROWN_VEINS = ("cortical vein", "deep vein")
 
-# Where each cortical branch of the middle cerebral artery turns over the insula, where it comes to the
-# surface, and where its stem ends: (front, up) in mm.
-SUPERIOR_STEMS = (
-    ((16, 14), (22, 8), (46, 26)),
-    ((10, 22), (14, 13), (32, 54)),
-    ((0, 26), (4, 15), (8, 72)),
-    ((-12, 28), (-10, 17), (-20, 75)),
-    ((-24, 28), (-24, 19), (-50, 64)),
-    ((-34, 24), (-36, 20), (-72, 40)),
+
+@dataclass(frozen=True)
+class Division:
+    """One division of the middle cerebral artery.
+
+    Parameters
+    ----------
+    trunk : tuple of (x, y, z)
+        Its course over the insula, beyond the bifurcation.
+    branches : tuple
+        For each cortical branch: where along the trunk it leaves (0…1), then (front, up) in mm of the point where
+        it turns over the insula's edge, where it comes to the surface, and where its stem ends.
+    """
+
+    trunk: tuple[tuple[float, float, float], ...]
+    branches: tuple[tuple[Any, ...], ...]
+
+
+SUPERIOR = Division(
+    trunk=((38, 5, 9), (40, -5, 16), (41, -18, 21), (41, -30, 23)),
+    branches=(
+        (0.18, (15, 15), (22, 8), (46, 26)),
+        (0.26, (10, 22), (14, 13), (32, 54)),
+        (0.45, (0, 26), (4, 15), (8, 72)),
+        (0.62, (-12, 28), (-10, 17), (-20, 75)),
+        (0.82, (-24, 28), (-24, 19), (-50, 64)),
+        (1.0, (-36, 24), (-38, 20), (-72, 40)),
+    ),
 )
-INFERIOR_STEMS = (
-    ((-34, 17), (-40, 14), (-80, 10)),
-    ((-24, 8), (-28, 6), (-52, -12)),
-    ((-10, 2), (-10, 0), (-20, -20)),
-    ((6, -2), (10, -4), (20, -15)),
+INFERIOR = Division(
+    trunk=((38, -4, 6), (40, -14, 9), (41, -26, 13)),
+    branches=(
+        (1.0, (-36, 15), (-42, 13), (-80, 10)),
+        (0.75, (-26, 8), (-30, 6), (-52, -12)),
+        (0.4, (-10, 2), (-10, 0), (-20, -20)),
+        (0.12, (6, -2), (10, -4), (20, -15)),
+    ),
 )
 
 
@@ -156,36 +179,48 @@ def _middle_cerebral(rng: np.random.Generator, build: TreeBuilder, fork: int, to
     m2_radius = float(np.clip(rng.normal(1.1, 0.12), 0.8, 1.35))
     stems = [m1[-1:]]
     balance = rng.uniform(0.85, 1.12)
-    for stem_set, towards, width in (
-        (SUPERIOR_STEMS, (40, 2, 10), m2_radius * balance),
-        (INFERIOR_STEMS, (40, -7, 5), m2_radius * (2 - balance) * 0.95),
-    ):
-        to = np.asarray(towards, float) + rng.normal(0, 1.2, 3) + [base[0] - 37, 0, 0]
-        trunk = build.path("M2", np.vstack([base, (base + to) / 2 + rng.normal(0, 0.8, 3), to]), (width, 0.85 * width), int(m1[-1]))
-        hub, node = build.positions()[trunk[-1]], int(trunk[-1])
-        for turn, rise, stop in stem_set:
-            shift = rng.normal(0, 3.0, 2)
-            at = np.array([41 + rng.normal(0, 1.5), turn[0] + 0.6 * shift[0], turn[1] + 0.6 * shift[1]])
-            out = np.array([57 + rng.normal(0, 1.5), rise[0] + shift[0], rise[1] + shift[1]])
-            over = lateral_point(0.55 * rise[0] + 0.45 * stop[0], 0.55 * rise[1] + 0.45 * stop[1], 0.97)
-            tip = lateral_point(stop[0] + rng.normal(0, 5), stop[1] + rng.normal(0, 4), 0.99)
-            insular = build.path(
-                "M2", np.vstack([hub, (hub + at) / 2 + rng.normal(0, 1.6, 3), at]), (0.66 * width, 0.54 * width), node, 1.0
-            )
-            start = build.positions()[insular[-1]]
-            across = (start + out) / 2 + [0, 0, 1.5]
-            opercular = build.path("M3", np.vstack([start, across, out]), (0.52 * width, 0.47 * width), int(insular[-1]), 0.6)
-            start = build.positions()[opercular[-1]]
-            stem = build.path(
-                "M4 stem",
-                np.vstack([start, over + rng.normal(0, 2, 3), tip]),
-                (0.46 * width, 0.3 * width),
-                int(opercular[-1]),
-                wiggle=30 * tortuosity,
-                shape=on_surface,
-            )
-            stems.append(stem)
+    for division, width in ((SUPERIOR, m2_radius * balance), (INFERIOR, m2_radius * (2 - balance) * 0.95)):
+        route = np.asarray(division.trunk, float) + rng.normal(0, 1.1, (len(division.trunk), 3))
+        route[:, 0] += 0.5 * (base[0] - 36)
+        trunk = build.path("M2", np.vstack([base, route]), (width, 0.62 * width), int(m1[-1]), 0.5)
+        stems += [
+            _cortical_stem(rng, build, int(trunk[int(at * (len(trunk) - 1))]), stem, width * (1 - 0.3 * at), tortuosity)
+            for at, *stem in division.branches
+        ]
     return np.concatenate(stems)
+
+
+def _cortical_stem(
+    rng: np.random.Generator,
+    build: TreeBuilder,
+    node: int,
+    route: list[tuple[float, float]],
+    width: float,
+    tortuosity: float,
+) -> NDArray[np.int64]:
+    """One branch: up the insula (M2), around the operculum (M3), out of the fissure and over the cortex (M4)."""
+    (turn, rise, stop), shift = np.asarray(route, float), rng.normal(0, 2.5, 2)
+    hub = build.positions()[node]
+    at = np.array([41 + rng.normal(0, 1.2), *(turn + 0.6 * shift)])
+    out = np.array([57 + rng.normal(0, 1.5), *(rise + shift)])
+    over = lateral_point(*(0.55 * rise + 0.45 * stop), 0.97) + rng.normal(0, 2, 3)
+    tip = lateral_point(*(stop + rng.normal(0, [5, 4])), 0.99)
+    halfway = (hub + at) / 2 + rng.normal(0, 1.8, 3)
+    insular = build.path("M2", np.vstack([hub, halfway, at]), (0.66 * width, 0.54 * width), node, 1.0)
+    start = build.positions()[insular[-1]]
+    across = (start + out) / 2 + [0, 0, 1.5]
+    opercular = build.path(
+        "M3", np.vstack([start, across, out]), (0.52 * width, 0.48 * width), int(insular[-1]), 0.8
+    )
+    start = build.positions()[opercular[-1]]
+    return build.path(
+        "M4 stem",
+        np.vstack([start, over, tip]),
+        (0.47 * width, 0.3 * width),
+        int(opercular[-1]),
+        wiggle=34 * tortuosity,
+        shape=on_surface,
+    )
 
 
 def _anterior_cerebral(

@@ -15,6 +15,21 @@ FloatArray = NDArray[np.float64]
 
 LABELS = ("Control", "MMD", "IA", "AM", "AS")
 
+ANEURYSM_SITES = {"PComA": 0.28, "AComA": 0.27, "MCA bifurcation": 0.25, "ophthalmic": 0.1, "terminus": 0.1}
+STENOSIS_SITES = {
+    "M1": 0.36,
+    "cavernous ICA": 0.16,
+    "supraclinoid ICA": 0.16,
+    "cervical ICA": 0.12,
+    "M2": 0.12,
+    "A1": 0.08,
+}
+NIDUS_SITES = {"frontal": 0.28, "parietal": 0.28, "temporal": 0.2, "occipital": 0.09, "deep": 0.15}
+
+
+def _choose(rng: np.random.Generator, shares: dict[str, float]) -> str:
+    return str(rng.choice(list(shares), p=list(shares.values())))
+
 
 @dataclass(frozen=True)
 class Part:
@@ -63,7 +78,14 @@ class Circulation:
     tissue_gain: float = 1.0
 
 
-def circulate(label: str, anatomy: Anatomy, bolus: Bolus, rng: np.random.Generator, severity: float | None = None) -> Circulation:
+def circulate(
+    label: str,
+    anatomy: Anatomy,
+    bolus: Bolus,
+    rng: np.random.Generator,
+    severity: float | None = None,
+    site: str | None = None,
+) -> Circulation:
     """The circulation of one patient with one disease.
 
     Parameters
@@ -76,10 +98,23 @@ def circulate(label: str, anatomy: Anatomy, bolus: Bolus, rng: np.random.Generat
         Source of the draws of site, severity and shape.
     severity : float, optional
         0 mild to 1 severe; drawn if not given.
+    site : str, optional
+        Where; drawn if not given. Control and moyamoya disease have no choice.
     """
-    worse = float(rng.beta(1.3, 1.0)) if severity is None else severity
-    make = {"Control": _control, "MMD": _moyamoya, "IA": _aneurysm, "AM": _malformation, "AS": _stenosis}[label]
-    return make(anatomy, bolus, rng, worse)
+    worse = float(rng.beta(1.3, 1.0))
+    worse = worse if severity is None else severity
+    match label:
+        case "Control":
+            return _control(anatomy, bolus, rng)
+        case "MMD":
+            return _moyamoya(anatomy, bolus, rng, worse)
+        case "IA":
+            return _aneurysm(anatomy, bolus, rng, worse, site)
+        case "AM":
+            return _malformation(anatomy, bolus, rng, worse, site)
+        case "AS":
+            return _stenosis(anatomy, bolus, rng, worse, site)
+    raise ValueError(f"{label!r} is none of {', '.join(LABELS)}")
 
 
 def _healthy(anatomy: Anatomy, bolus: Bolus) -> Circulation:
@@ -94,7 +129,7 @@ def side_name(anatomy: Anatomy) -> str:
     return "left" if anatomy.side > 0 else "right"
 
 
-def _control(anatomy: Anatomy, bolus: Bolus, rng: np.random.Generator, worse: float) -> Circulation:
+def _control(anatomy: Anatomy, bolus: Bolus, rng: np.random.Generator) -> Circulation:
     circulation = _healthy(anatomy, bolus)
     if "infundibulum" in anatomy.variants:
         node = int(anatomy.arteries.named("PComA")[0])
@@ -120,10 +155,12 @@ def _ball(
     return Part(kind, points, each, volume / (np.pi * each**2), np.full(n, arrival + 0.05), 1.0, linger_s)
 
 
-def _aneurysm(anatomy: Anatomy, bolus: Bolus, rng: np.random.Generator, worse: float) -> Circulation:
+def _aneurysm(
+    anatomy: Anatomy, bolus: Bolus, rng: np.random.Generator, worse: float, site: str | None
+) -> Circulation:
     circulation = _healthy(anatomy, bolus)
     tree = anatomy.arteries
-    site = str(rng.choice(["PComA", "AComA", "MCA bifurcation", "ophthalmic", "terminus"], p=[0.28, 0.27, 0.25, 0.1, 0.1]))
+    site = site or _choose(rng, ANEURYSM_SITES)
     node, outward = {
         "PComA": (int(tree.named("PComA")[0]), np.array([0.1, -0.9, -0.4])),
         "AComA": (int(tree.named("A1")[-1]), np.array([-0.35, 0.7, 0.6])),
@@ -166,10 +203,12 @@ def _narrow(
     return np.where(close | (where < 900), np.maximum(target, 0.06) * bulge, radius), profile
 
 
-def _stenosis(anatomy: Anatomy, bolus: Bolus, rng: np.random.Generator, worse: float) -> Circulation:
+def _stenosis(
+    anatomy: Anatomy, bolus: Bolus, rng: np.random.Generator, worse: float, site: str | None
+) -> Circulation:
     tree = anatomy.arteries
     circulation = _healthy(anatomy, bolus)
-    site = str(rng.choice(["M1", "cavernous ICA", "supraclinoid ICA", "cervical ICA", "M2", "A1"], p=[0.36, 0.16, 0.16, 0.12, 0.12, 0.08]))
+    site = site or _choose(rng, STENOSIS_SITES)
     nodes = tree.named(site)
     if site == "cervical ICA":
         nodes = nodes[tree.position[nodes, 2] > -80]
@@ -233,24 +272,27 @@ def _basal_net(
 ) -> list[Part]:
     """The "puff of smoke": fine winding vessels from the fork up into the basal ganglia."""
     parts = []
-    for _ in range(int(90 * richness) + 8):
+    for _ in range(int(80 * richness) + 8):
         spread = rng.normal(0, [9, 10, 3])
         start = fork + [anatomy.side * rng.uniform(-6, 14), rng.normal(-3, 5), rng.normal(2, 1.5)]
         end = fork + [anatomy.side * 8 + spread[0], -6 + spread[1], rng.uniform(8, 34)]
         middle = (start + end) / 2 + rng.normal(0, 3, 3)
         curve = smooth_curve(np.vstack([start, middle, end]), 0.9)
         curve = curve + meander(rng, len(curve), rng.uniform(2.0, 4.5))
-        radius = np.linspace(rng.uniform(0.22, 0.5), 0.14, len(curve))
+        radius = np.linspace(rng.uniform(0.18, 0.42), 0.13, len(curve))
         steps = np.linalg.norm(np.diff(curve, axis=0, prepend=curve[:1]), axis=1)
         travel = np.cumsum(steps / (0.25 * bolus.velocity_mm_s))
-        parts.append(Part("net", curve, radius, steps, arrival + 0.1 + travel + rng.uniform(0, 0.25), 0.9, 0.5))
+        parts.append(Part("net", curve, radius, steps, arrival + 0.1 + travel + rng.uniform(0, 0.25), 0.8, 0.5))
     return parts
 
 
-def _malformation(anatomy: Anatomy, bolus: Bolus, rng: np.random.Generator, worse: float) -> Circulation:
+def _malformation(
+    anatomy: Anatomy, bolus: Bolus, rng: np.random.Generator, worse: float, site: str | None
+) -> Circulation:
     tree = anatomy.arteries
     size = float(10 + 40 * worse**1.2)
-    site, centre = _nidus_site(anatomy, rng, size)
+    site = site or _choose(rng, NIDUS_SITES)
+    centre = _nidus_centre(site, anatomy, rng, size)
     reach = np.linalg.norm(tree.position - centre, axis=1)
     order = np.argsort(reach)
     feeders: list[NDArray[np.int64]] = []
@@ -285,8 +327,7 @@ def _malformation(anatomy: Anatomy, bolus: Bolus, rng: np.random.Generator, wors
     return circulation
 
 
-def _nidus_site(anatomy: Anatomy, rng: np.random.Generator, size: float) -> tuple[str, Points]:
-    site = str(rng.choice(["frontal", "parietal", "temporal", "occipital", "deep"], p=[0.28, 0.28, 0.2, 0.09, 0.15]))
+def _nidus_centre(site: str, anatomy: Anatomy, rng: np.random.Generator, size: float) -> Points:
     front, up = {
         "frontal": (rng.normal(28, 9), rng.normal(45, 9)),
         "parietal": (rng.normal(-38, 10), rng.normal(55, 9)),
@@ -300,24 +341,24 @@ def _nidus_site(anatomy: Anatomy, rng: np.random.Generator, size: float) -> tupl
     else:
         point = lateral_point(front, up, level)
         point[0] *= rng.uniform(0.35, 1.0) if site in {"frontal", "parietal"} else rng.uniform(0.75, 1.0)
-    return site, point * anatomy.scale * np.array([anatomy.side, 1, 1])
+    return point * anatomy.scale * np.array([anatomy.side, 1, 1])
 
 
 def _nidus(centre: Points, size: float, arrival: float, rng: np.random.Generator) -> list[Part]:
     """Tangled vessels that fill an irregular ball of diameter `size` mm."""
     parts, axes = [], size / 2 * rng.uniform(0.75, 1.1, 3)
-    for _ in range(int(6 + 0.05 * size**2)):
+    for _ in range(int(8 + 0.06 * size**2)):
         n = int(rng.uniform(18, 40))
         heading = rng.normal(size=3)
-        turns = np.cumsum(rng.normal(0, 0.55, (n, 3)), axis=0) + heading
+        turns = np.cumsum(rng.normal(0, 0.75, (n, 3)), axis=0) + heading
         turns /= np.linalg.norm(turns, axis=1, keepdims=True)
         offset = rng.normal(size=3)
         offset *= rng.random() ** 0.6 / np.linalg.norm(offset)
         walk = offset + np.cumsum(turns, axis=0) * 1.1 / axes
         far = np.linalg.norm(walk, axis=1, keepdims=True)
-        walk = np.where(far > 1, walk / far**2, walk)
+        walk = walk / np.maximum(far, 1) ** 1.3
         points = centre + walk * axes
-        radius = np.full(n, rng.uniform(0.35, 0.5 + 0.01 * size))
+        radius = np.full(n, rng.uniform(0.3, 0.42 + 0.008 * size))
         start = arrival + np.abs(rng.normal(0.05, 0.12))
         parts.append(Part("nidus", points, radius, np.full(n, 1.1), start + np.linspace(0, 0.15, n), 1.0, 0.25))
     return parts

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import zoom
 from scipy.sparse import csc_matrix
 
 Frames = NDArray[np.float32]
+
+IODINE_PER_MM = 0.1
+"""Attenuation (natural logarithm) of a millimetre of undiluted contrast."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +65,22 @@ class Camera:
 
     def coarser(self, factor: int) -> Camera:
         """The same view on a detector with fewer pixels."""
-        return Camera(
-            self.name,
-            self.axes,
-            self.centre,
-            self.size // factor,
-            self.field_mm,
-            self.sid_mm,
-            self.sod_mm,
-            self.angles,
-        )
+        return replace(self, size=self.size // factor)
 
 
 def look(
-    name: str, primary_deg: float, secondary_deg: float, roll_deg: float, mirror: bool, centre: NDArray[np.float64], size: int, field_mm: float,
-    sid_mm: float = 1100.0, sod_mm: float = 750.0,
+    name: str,
+    angles_deg: tuple[float, float],
+    roll_deg: float,
+    centre: NDArray[np.float64],
+    size: int,
+    field_mm: float,
+    mirror: bool = False,
+    sid_mm: float = 1100.0,
+    sod_mm: float = 750.0,
 ) -> Camera:
     """A camera from its positioner angles (DICOM C.8.7.5: 0 frontal, +90 towards the patient's left)."""
-    p, s, r = np.deg2rad([primary_deg, secondary_deg, roll_deg])
+    p, s, r = np.deg2rad([*angles_deg, roll_deg])
     forward = np.array([np.sin(p) * np.cos(s), np.cos(p) * np.cos(s), np.sin(s)])
     right = np.array([np.cos(p), -np.sin(p), 0.0])
     down = np.cross(right, forward)
@@ -87,7 +88,7 @@ def look(
     if mirror:
         right = -right
     turned = np.cos(r) * right + np.sin(r) * down, np.cos(r) * down - np.sin(r) * right
-    return Camera(name, np.stack([*turned, forward]), centre, size, field_mm, sid_mm, sod_mm, (primary_deg, secondary_deg))
+    return Camera(name, np.stack([*turned, forward]), centre, size, field_mm, sid_mm, sod_mm, angles_deg)
 
 
 def splat(camera: Camera, points: NDArray[np.float64], radius_mm: NDArray[np.float64], mass_mm3: NDArray[np.float64]) -> csc_matrix:
@@ -129,26 +130,50 @@ def splat(camera: Camera, points: NDArray[np.float64], radius_mm: NDArray[np.flo
     return csc_matrix((values[kept], (rows[kept], columns[kept])), shape=(camera.size**2, len(points)))
 
 
+Stamps = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+
 def _stamps(
     where: NDArray[np.float64], radius: NDArray[np.float64], amount: NDArray[np.float64], reach: int, size: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+) -> Stamps:
     """Pixel indices and weights of discs of similar size, each (n, (2·reach+1)²)."""
-    base = np.round(where).astype(np.int64)
-    offset = np.arange(-reach, reach + 1)
-    dx = offset[None] + base[:, :1] - where[:, :1]
-    dy = offset[None] + base[:, 1:] - where[:, 1:]
-    square = dy[:, :, None] ** 2 + dx[:, None, :] ** 2
     if reach <= 2:
-        spread = 0.28 + radius**2 / 4
-        weight = np.exp(-square / (2 * spread[:, None, None]))
-    else:
-        weight = np.clip((radius[:, None, None] + 0.8 - np.sqrt(square)) / 1.6, 0, 1)
-    weight *= (amount / weight.sum((1, 2)))[:, None, None]
+        return _gaussians(where, amount, 0.28 + radius**2 / 4, reach, size)
+    dx, dy, index, inside = _grid(where, reach, size)
+    distance = np.sqrt(dy[:, :, None] ** 2 + dx[:, None, :] ** 2)
+    weight = np.clip((radius[:, None, None] + 0.8 - distance) / 1.6, 0, 1)
+    return index, _conserve(weight, amount, inside)
+
+
+def _gaussians(
+    where: NDArray[np.float64], amount: NDArray[np.float64], variance: NDArray[np.float64], reach: int, size: int
+) -> Stamps:
+    """Pixel indices and weights of Gaussian spots, each (n, (2·reach+1)²)."""
+    dx, dy, index, inside = _grid(where, reach, size)
+    across, down = (np.exp(-(d**2) / (2 * variance[:, None])) for d in (dx, dy))
+    return index, _conserve(down[:, :, None] * across[:, None, :], amount, inside)
+
+
+def _grid(
+    where: NDArray[np.float64], reach: int, size: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32], NDArray[np.bool_]]:
+    """Distances (n, k) across and down to the k = 2·reach+1 nearest columns and rows, their flat indices, and
+    which of them are on the detector (both (n, k²))."""
+    base = np.round(where).astype(np.int32)
+    offset = np.arange(-reach, reach + 1, dtype=np.int32)
     column, row = base[:, :1] + offset, base[:, 1:] + offset
     inside = ((row >= 0) & (row < size))[:, :, None] & ((column >= 0) & (column < size))[:, None, :]
-    index = row[:, :, None] * size + column[:, None, :]
+    index = np.where(inside, row[:, :, None] * size + column[:, None, :], 0)
     n = len(where)
-    return np.where(inside, index, 0).reshape(n, -1), np.where(inside, weight, 0).astype(np.float32).reshape(n, -1)
+    return column - where[:, :1], row - where[:, 1:], index.reshape(n, -1), inside.reshape(n, -1)
+
+
+def _conserve(
+    weight: NDArray[np.float64], amount: NDArray[np.float64], inside: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Scale each stamp to its amount; what falls off the detector is lost. (n, k, k) to (n, k²)."""
+    weight = weight * (amount / weight.sum((1, 2)))[:, None, None]
+    return np.where(inside, weight.reshape(len(weight), -1), 0).astype(np.float32)
 
 
 def render(matrix: csc_matrix, concentration: NDArray[np.float32], size: int) -> Frames:
@@ -164,18 +189,25 @@ def render_blush(
     where, scale = coarse.project(points)
     sigma = spread_mm * float(np.median(scale))
     reach = int(np.ceil(2.2 * sigma))
-    base = np.round(where).astype(np.int64)
-    offset = np.arange(-reach, reach + 1)
-    wx = np.exp(-((offset + base[:, :1] - where[:, :1]) ** 2) / (2 * sigma**2))
-    wy = np.exp(-((offset + base[:, 1:] - where[:, 1:]) ** 2) / (2 * sigma**2))
-    weight = wy[:, :, None] * wx[:, None, :]
-    weight *= (volume_mm3 * scale**2 / weight.sum((1, 2)))[:, None, None]
-    column, row = base[:, :1] + offset, base[:, 1:] + offset
-    inside = ((row >= 0) & (row < coarse.size))[:, :, None] & ((column >= 0) & (column < coarse.size))[:, None, :]
-    index = np.where(inside, row[:, :, None] * coarse.size + column[:, None, :], 0).ravel()
-    values = np.where(inside, weight, 0).astype(np.float32).ravel()
-    indptr = np.arange(len(points) + 1) * weight[0].size
-    matrix = csc_matrix((values, index, indptr), shape=(coarse.size**2, len(points)))
-    frames = render(matrix, concentration, coarse.size)
-    share = camera.size / coarse.size
-    return zoom(frames, (1, share, share), order=1, grid_mode=True, mode="nearest")
+    index, weight = _gaussians(where, volume_mm3 * scale**2, np.full(len(points), sigma**2), reach, coarse.size)
+    indptr = np.arange(len(points) + 1) * index.shape[1]
+    matrix = csc_matrix((weight.ravel(), index.ravel(), indptr), shape=(coarse.size**2, len(points)))
+    return enlarge(render(matrix, concentration, coarse.size), camera.size)
+
+
+def enlarge(frames: Frames, size: int) -> Frames:
+    """Linear enlargement of (T, h, w) to (T, size, size), as two matrix products."""
+    across = _interpolation(frames.shape[2], size)
+    down = _interpolation(frames.shape[1], size)
+    return down @ frames @ across.T
+
+
+@lru_cache(maxsize=16)
+def _interpolation(n: int, size: int) -> NDArray[np.float32]:
+    """The (size, n) matrix of linear interpolation between the centres of n pixels."""
+    at = np.clip((np.arange(size) + 0.5) * n / size - 0.5, 0, n - 1)
+    low = np.minimum(at.astype(int), n - 2)
+    matrix = np.zeros((size, n), np.float32)
+    rows = np.arange(size)
+    matrix[rows, low], matrix[rows, low + 1] = 1 - (at - low), at - low
+    return matrix

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import zoom
 
-from napari_clipmed.phantoms.dsa.projection import Camera
+from napari_clipmed.phantoms.dsa.projection import Camera, enlarge
 
 Image = NDArray[np.float32]
 
@@ -29,14 +28,15 @@ def draw_head(rng: np.random.Generator, scale: NDArray[np.float64]) -> list[Soli
     bone, air = 0.024, -0.012
     thick = rng.uniform(5.0, 8.0)
     outer = (76.0, 95.0, 76.0)
-    inner = tuple(a - thick for a in outer)
+    inner = (outer[0] - thick, outer[1] - thick, outer[2] - 0.55 * thick)
     middle = (0.0, -18.0, 22.0)
+    # The vault's inner face meets the outer one at the base, which is drawn as separate bones.
     solids = [
-        Solid(middle, (outer[0] + 6, outer[1] + 6, outer[2] + 6), 0.018),
+        Solid(middle, (outer[0] + 5, outer[1] + 5, outer[2] + 5), 0.011),
         Solid(middle, outer, bone),
-        Solid(middle, inner, -bone),  # type: ignore[arg-type]
-        Solid((0, 20, -62), (58, 52, 62), 0.015),
-        Solid((0, -40, -110), (56, 58, 90), 0.016),
+        Solid((0.0, middle[1], middle[2] - 0.55 * thick), inner, -bone),
+        Solid((0, 22, -60), (52, 50, 62), 0.006),
+        Solid((0, -36, -110), (52, 50, 95), 0.006),
     ]
     for side in (-1, 1):
         solids += [
@@ -62,8 +62,8 @@ def draw_head(rng: np.random.Generator, scale: NDArray[np.float64]) -> list[Soli
     jitter = rng.normal(1.0, 0.03, (len(solids), 3))
     return [
         Solid(
-            tuple(np.asarray(s.centre) * scale * (jitter[i] if i > 2 else 1)),  # type: ignore[arg-type]
-            tuple(np.asarray(s.axes) * scale * (jitter[i] if i > 2 else 1)),  # type: ignore[arg-type]
+            tuple(np.asarray(s.centre) * scale * (jitter[i] if i > 4 else 1)),  # type: ignore[arg-type]
+            tuple(np.asarray(s.axes) * scale * (jitter[i] if i > 4 else 1)),  # type: ignore[arg-type]
             s.per_mm,
             s.tilt_deg,
             s.jaw,
@@ -83,12 +83,13 @@ def _jaw(rng: np.random.Generator) -> list[Solid]:
     """Mandible with its rami, both rows of teeth, metal fillings in some."""
     solids = []
     for side in (-1, 1):
-        for u in np.linspace(0, 1, 9):
+        for u in np.linspace(0, 1, 24):
             angle = 0.5 * np.pi * u
-            x, y = side * 44 * np.sin(angle), 22 + 46 * np.cos(angle)
-            solids.append(Solid((x, y, -96 + 6 * u), (7, 6.5, 11), 0.022, jaw=True))
-        for u in np.linspace(0, 1, 5):
-            solids.append(Solid((side * (46 + 3 * u), 16 - 12 * u, -84 + 36 * u), (4, 11, 9), 0.02, jaw=True))
+            x, y = side * 43 * np.sin(angle), 20 + 48 * np.cos(angle)
+            solids.append(Solid((x, y, -98 + 9 * u**2), (5.5, 5.5, 11), 0.008, jaw=True))
+        for u in np.linspace(0, 1, 14):
+            centre = (side * (44 + 5 * u), 18 - 16 * u, -86 + 44 * u)
+            solids.append(Solid(centre, (4, 13 - 4 * u, 7), 0.007, jaw=True))
         for u in (np.arange(7) + 0.5) / 7:
             angle = 0.42 * np.pi * u
             x, y = side * 29 * np.sin(angle), 30 + 34 * np.cos(angle)
@@ -104,10 +105,9 @@ def attenuation(camera: Camera, solids: list[Solid], rng: np.random.Generator) -
     jaw = np.zeros_like(still)
     for solid in solids:
         _add(jaw if solid.jaw else still, camera, solid)
-    n = camera.size
-    coarse = rng.normal(size=(n // 8 + 2, n // 8 + 2)).astype(np.float32)
-    fine = rng.normal(size=(n // 3 + 2, n // 3 + 2)).astype(np.float32)
-    texture = zoom(coarse, 8, order=1)[:n, :n] * 0.012 + zoom(fine, 3, order=1)[:n, :n] * 0.007
+    texture = np.zeros_like(still)
+    for knots, strength in ((28, 0.012), (75, 0.007)):
+        texture += strength * enlarge(rng.normal(size=(1, knots, knots)).astype(np.float32), camera.size)[0]
     still = np.maximum(still, 0)
     return still * (1 + texture), jaw * (1 + texture)
 

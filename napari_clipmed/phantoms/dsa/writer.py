@@ -176,9 +176,9 @@ def write_npz(study: SimulatedStudy, folder: Path, name: str) -> str:
     """One uncompressed archive; written beside and renamed, so that no half file is ever seen."""
     arrays: dict[str, Any] = {}
     for key, view in study.views.items():
-        arrays[key] = window_to_bytes(view.subtracted)
-        arrays[f"lesion_{key}"] = view.lesion.astype(np.uint8)
-        arrays[f"visible_{key}"] = view.visible
+        arrays[key] = window_to_bytes(study.subtracted(key))
+        arrays[f"lesion_{key}"] = view.truth.lesion.astype(np.uint8)
+        arrays[f"visible_{key}"] = view.truth.visible
         arrays[f"times_ms_{key}"] = study.acquisition.times_s * 1000
     scratch = folder / f".{name}.npz"
     np.savez(scratch, **arrays)
