@@ -63,7 +63,7 @@ def warp(
 def regrey(frames: Tensor, amounts: Augmentation, generator: torch.Generator) -> Tensor:
     """Change contrast, brightness, gamma and noise of greys in [0, 1]; dark stays dark."""
     gain, offset, gamma, noise = torch.rand(4, generator=generator).tolist()
-    background = frames.median()
+    background = frames[..., ::4, ::4].median()  # every sixteenth pixel is plenty
     frames = background + (frames - background) * math.exp((2 * gain - 1) * math.log1p(amounts.gain))
     frames = (frames + (2 * offset - 1) * amounts.offset).clamp(0.0, 1.0)
     if amounts.gamma:

@@ -226,7 +226,9 @@ class ClipDSATraining(lightning.LightningModule):
     # Validation
 
     def validation_step(self, batch: dict[str, Tensor]) -> None:
-        """Scores of both views together."""
+        """Scores of both views together; none while the heads have not been trained."""
+        if self._loaded_stage.crop:
+            return
         network = self.best_network
         features = [
             network.pool_frames(self._maps(network, batch[view].flatten(0, 1))[1]).unflatten(
@@ -241,6 +243,9 @@ class ClipDSATraining(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Macro AUC, accuracy, and each class against the normal one."""
+        if not self._answers:
+            self.log("val_auc", 0.5)  # chance: what untrained heads are worth
+            return
         scores, truth = (torch.cat(parts).numpy() for parts in zip(*self._answers, strict=True))
         self._answers.clear()
         self.log("val_auc", macro_auc(scores, truth), prog_bar=True)
