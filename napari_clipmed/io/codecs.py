@@ -9,11 +9,14 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 from pydicom.pixels import get_decoder
-from pydicom.pixels.decoders.base import DecodeRunner
-from pydicom.uid import UID, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1
+from pydicom.pixels.decoders.base import Decoder, DecodeRunner
+from pydicom.uid import JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1
 
 LABEL = "clipmed-imagecodecs"
 SYNTAXES = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+ORDER = (LABEL, "pylibjpeg", "pyjpegls", "pydicom", "pillow")
+"""GDCM is left out: it ends the whole process with an abort on some odd input, which no handler can catch."""
+
 DECODER_DEPENDENCIES = dict.fromkeys(SYNTAXES, ("numpy", "imagecodecs"))
 
 
@@ -45,6 +48,7 @@ def register() -> None:
             decoder.add_plugin(LABEL, (__name__, decode_frame.__name__))
 
 
-def preferred(syntax: UID) -> str:
-    """The plugin to try first for a transfer syntax; empty for pydicom's own order."""
-    return LABEL if syntax in SYNTAXES else ""
+def plugins(decoder: Decoder) -> tuple[str, ...]:
+    """The available plugins of a decoder in the order to try."""
+    known = tuple(label for label in ORDER if label in decoder.available_plugins)
+    return known or decoder.available_plugins

@@ -6,6 +6,7 @@ for compressed frames is made only after the first one was decoded.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -306,13 +307,13 @@ def _decode_frame(
         "pixel_keyword": "PixelData",
     }
     source = encapsulate([stream], has_bot=False)
-    plugin = codecs.preferred(decoder.UID)
-    try:
-        frame, _ = decoder.as_array(source, index=0, decoding_plugin=plugin, **options)  # type: ignore[arg-type]
-    except Exception:
-        if not plugin:
-            raise
-        frame, _ = decoder.as_array(source, index=0, **options)  # type: ignore[arg-type]
+    *first, last = codecs.plugins(decoder)
+    for plugin in first:
+        with suppress(Exception):  # boundary: a codec raises anything; the next one may do better
+            frame, _ = decoder.as_array(source, index=0, decoding_plugin=plugin, **options)  # type: ignore[arg-type]
+            break
+    else:
+        frame, _ = decoder.as_array(source, index=0, decoding_plugin=last, **options)  # type: ignore[arg-type]
     frame = frame.astype(frame.dtype.newbyteorder("="), copy=False)
     if frame.ndim == 2 and frame.dtype.kind == "u" and int(frame.max(initial=0)) >= 2**layout.stored:
         frame = _stored_bits(frame, layout)  # the stream kept bits above High Bit or below the stored ones

@@ -12,7 +12,7 @@ from pydicom import Dataset
 from napari_clipmed.io.dicom_headers import DicomFile, flattened, integer, items, number, numbers, text
 from napari_clipmed.io.dicom_pixels import decode
 from napari_clipmed.io.geometry import angiogram_projection, angles_of, film_projection, spacing_of
-from napari_clipmed.io.grey import ANGIOGRAPHY, robust_window, to_grey
+from napari_clipmed.io.grey import ANGIOGRAPHY, is_inverse, robust_window, to_grey
 from napari_clipmed.io.subtraction import (
     Intensity,
     MaskItem,
@@ -117,7 +117,7 @@ def recommended(view: View, dataset: Dataset) -> View:
     wanted = [item for item in mask_items(dataset) if item.operation is not Operation.NONE]
     mode = text(dataset, "RecommendedViewingMode").upper()
     if wanted and mode != "NAT":
-        return subtracted_view(view, wanted, intensity_of(dataset))
+        return subtracted_view(view, wanted, intensity_of(dataset), falls_with_intensity(dataset))
     if wanted:
         view = _with_guess(view, Guess("subtraction", "not applied", "Recommended Viewing Mode is NAT"))
     if not looks_subtracted(view.pixels):
@@ -134,12 +134,15 @@ def recommended(view: View, dataset: Dataset) -> View:
     return view
 
 
-def subtracted_view(view: View, wanted: list[MaskItem], intensity: Intensity) -> View:
+def subtracted_view(view: View, wanted: list[MaskItem], intensity: Intensity, falling: bool = False) -> View:
     """Subtract a view by its mask items; its raw frames stay in `native`.
 
-    Frames that no item subtracts are shown unsubtracted, scaled to the window of the others.
+    Frames that no item subtracts are shown unsubtracted, scaled to the window of the others. Where the pixels
+    fall as the X-ray intensity grows, the result is negated, so that vessels are always dark.
     """
     result = subtract(view.pixels, wanted, intensity)
+    if falling:
+        np.negative(result.frames, out=result.frames)
     if not result.is_subtracted.any():
         note = "The mask items of this run apply to none of its frames; it is shown unsubtracted."
         return replace(view, warnings=(*view.warnings, note))
@@ -213,6 +216,12 @@ def intensity_of(dataset: Dataset) -> Intensity:
         return Intensity(text(dataset, "PixelIntensityRelationship").upper())
     except ValueError:
         return Intensity.DISPLAY
+
+
+def falls_with_intensity(dataset: Dataset) -> bool:
+    """Whether grey values, MONOCHROME1 turned over, fall where more X-rays arrive (0028,1041)."""
+    sign = number(dataset, "PixelIntensityRelationshipSign")
+    return sign is not None and (sign < 0) != is_inverse(dataset)
 
 
 def _with_guess(view: View, guess: Guess) -> View:

@@ -45,6 +45,8 @@ SYNTAXES: dict[Compression, UID] = {
     "jpeglossless": JPEGLosslessSV1,
 }
 
+ENCODERS: dict[Compression, str] = {"rle": "pylibjpeg", "jpegls": "pyjpegls", "jpeg2000": "pylibjpeg"}
+
 VIEW_CODES: dict[str, Code] = {
     "PA": codes.CID4010.PosteroAnterior,
     "AP": codes.CID4010.AnteroPosterior,
@@ -380,7 +382,7 @@ def _save(dataset: Dataset, path: Path, frames: NDArray[np.generic], compress: C
     if syntax == JPEGLosslessSV1:
         _compress_jpeg_lossless(dataset, little_endian)
     elif compress:
-        dataset.compress(syntax, generate_instance_uid=False)
+        dataset.compress(syntax, encoding_plugin=ENCODERS[compress], generate_instance_uid=False)
     dataset.save_as(path, enforce_file_format=True)
 
 

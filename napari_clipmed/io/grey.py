@@ -194,15 +194,18 @@ def _ceiling(frames: Frames, dataset: Dataset, untouched: bool) -> float:
     return float(frames.max()) + float(frames.min())  # mapped or signed values keep their range
 
 
+def is_inverse(dataset: Dataset) -> bool:
+    """Whether high values are meant dark: MONOCHROME1; INVERSE says the same and does not turn it back."""
+    photometric = text(dataset, "PhotometricInterpretation")
+    shape = text(dataset, "PresentationLUTShape")
+    return photometric == "MONOCHROME1" or (photometric == "MONOCHROME2" and shape == "INVERSE")
+
+
 def _bright_is_bright(
     frames: Frames, windows: tuple[DisplayWindow, ...], ceiling: float, dataset: Dataset
 ) -> tuple[Frames, tuple[DisplayWindow, ...]]:
-    """Turn MONOCHROME1 over, once. Presentation LUT Shape INVERSE says the same and does not turn it back."""
-    photometric = text(dataset, "PhotometricInterpretation")
-    inverse = photometric == "MONOCHROME1" or (
-        photometric == "MONOCHROME2" and text(dataset, "PresentationLUTShape") == "INVERSE"
-    )
-    if not inverse:
+    """Turn an inverse grey scale over, once, and its windows with it."""
+    if not is_inverse(dataset):
         return frames, windows
     turned = tuple(replace(w, low=ceiling - w.high, high=ceiling - w.low) for w in windows)
     if frames.dtype.kind == "u":

@@ -87,8 +87,8 @@ def _read_tiff(path: Path) -> Picture:
         meaning = tifffile.PHOTOMETRIC(page.photometric)
         colour = meaning in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
         turned = meaning == tifffile.PHOTOMETRIC.MINISWHITE
-        if meaning == tifffile.PHOTOMETRIC.PALETTE:
-            notes.append(f"{path.name} has a colour palette; its indices are shown as grey.")
+        if not (colour or turned or meaning == tifffile.PHOTOMETRIC.MINISBLACK):
+            return _read_pillow(path)  # palettes, CMYK and the like: one page, through Pillow
         pixels, axes = series.asarray(), series.axes
         if len(file.series) > 1:
             notes.append(f"{path.name} holds {len(file.series)} series of images; the first is shown.")
@@ -96,8 +96,9 @@ def _read_tiff(path: Path) -> Picture:
         raise UnreadableFileError(
             f"{path.name} holds no grey or colour image.", "Choose an ordinary TIFF image."
         )
-    if colour and "S" in axes:
-        pixels = luminance(np.moveaxis(pixels, axes.index("S"), -1))
+    if "S" in axes:
+        samples = np.moveaxis(pixels, axes.index("S"), -1)
+        pixels = luminance(samples) if colour else samples[..., 0]
     frames = pixels.reshape(-1, *pixels.shape[-2:])
     if turned and frames.dtype.kind == "u":
         frames = np.iinfo(frames.dtype).max - frames
