@@ -1,4 +1,4 @@
-"""Every real and every broken file of the shared data: frames, or one sentence; soon, and in little memory."""
+"""Every real and every broken file of the shared data: frames or one sentence, soon, in little memory."""
 
 from __future__ import annotations
 

@@ -57,8 +57,14 @@ def test_films_follow_the_view_code_where_there_is_no_position() -> None:
 
 @pytest.mark.parametrize(
     ("first", "second", "degrees"),
-    [((0, 0), (90, 0), 90), ((-30, 0), (60, 0), 90), ((0, 0), (0, 90), 90), ((10, 5), (10, 5), 0), ((0, 0), (180, 0), 180)],
-)  # fmt: skip
+    [
+        ((0, 0), (90, 0), 90),
+        ((-30, 0), (60, 0), 90),
+        ((0, 0), (0, 90), 90),
+        ((10, 5), (10, 5), 0),
+        ((0, 0), (180, 0), 180),
+    ],
+)
 def test_angle_between_beams(first, second, degrees) -> None:
     assert angle_between(first, second) == pytest.approx(degrees, abs=1e-4)
 
@@ -83,7 +89,8 @@ def test_angle_between_beams(first, second, degrees) -> None:
             0.2 / 1.5,
         ),
         (
-            {"ImagerPixelSpacing": [0.2, 0.2], "DistanceSourceToDetector": 800, "DistanceSourceToPatient": 1200},
+            {"ImagerPixelSpacing": [0.2, 0.2], "DistanceSourceToDetector": 800,
+             "DistanceSourceToPatient": 1200},
             Calibration.DETECTOR,
             0.2,
         ),
