@@ -1,0 +1,236 @@
+"""``napari-clipmed finetune``: a round of fine-tuning in its own process; the window runs this same command.
+
+With ``--progress json`` every line on standard output is one JSON object with a key ``event``: ``plan``,
+``step``, ``epoch``, then one of ``done``, ``cancelled`` and ``error``.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from napari_clipmed.cli._app import app, console
+from napari_clipmed.errors import Cancelled, ClipmedError
+from napari_clipmed.progress import Progress, Step
+
+if TYPE_CHECKING:
+    from napari_clipmed.models.card import ModelEntry
+    from napari_clipmed.records import Store
+    from napari_clipmed.training.finetune import EpochReport, FinetunePlan
+
+STEP_INTERVAL_S = 0.2
+"""Steps of the same work are told at most this often."""
+
+
+class Task(StrEnum):
+    """What is learned."""
+
+    DIAGNOSIS = "diagnosis"
+    SEGMENTATION = "segmentation"
+
+
+class Strategy(StrEnum):
+    """How much of the network learns."""
+
+    HEAD = "head"
+    FULL = "full"
+
+
+class ProgressStyle(StrEnum):
+    """For whom progress is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command("finetune")
+def finetune_command(
+    workspace: Annotated[Path, typer.Option(help="Folder with the accepted and corrected cases.")],
+    task: Annotated[Task, typer.Option(help="What is learned.")],
+    strategy: Annotated[
+        Strategy, typer.Option(help="head: what follows the image tower, seconds. full: all of it, slowly.")
+    ] = Strategy.HEAD,
+    base: Annotated[str, typer.Option(help="Model to start from; default: the one in use.")] = "",
+    progress: Annotated[ProgressStyle, typer.Option(help="json: one object a line.")] = ProgressStyle.TEXT,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most; default: what suits.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    plan_only: Annotated[bool, typer.Option("--plan-only", help="Show the plan and stop.")] = False,
+) -> None:
+    """Learn from accepted and corrected cases; what comes out is a new model version, not promoted."""
+    teller = JsonTeller() if progress is ProgressStyle.JSON else TextTeller()
+    order = Order(workspace, task.value, strategy.value, base, epochs, seed, device, plan_only)
+    job = Progress(teller.step)
+    try:
+        with _cancelled_by_signals(job):
+            _run(teller, job, order)
+    except Cancelled:
+        teller.tell("cancelled", message="Cancelled; nothing half-made was kept.")
+        raise
+    except ClipmedError as error:
+        teller.tell("error", message=error.message, hint=error.hint)
+        raise
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for on the command line."""
+
+    workspace: Path
+    task: Literal["diagnosis", "segmentation"]
+    strategy: Literal["head", "full"]
+    base: str
+    epochs: int | None
+    seed: int
+    device: str
+    plan_only: bool
+
+
+def _run(teller: JsonTeller | TextTeller, job: Progress, order: Order) -> None:
+    from napari_clipmed.models.registry import default_registry
+    from napari_clipmed.records import Store, Workspace
+    from napari_clipmed.training.finetune_plan import plan as make_plan
+
+    job.step("Opening the workspace")
+    Workspace(order.workspace).check()  # a mistyped path must not become an empty workspace
+    registry = default_registry(order.workspace)
+    base = registry.get(order.base) if order.base else registry.default(order.task)
+    with Store.open(order.workspace, read_only=order.plan_only) as store:
+        plan = make_plan(store, order.task, base)
+        teller.plan(plan, base)
+        if not order.plan_only:
+            job.step("Starting")
+            teller.done(_train(teller, job, order, store, base, plan))
+
+
+def _train(
+    teller: JsonTeller | TextTeller,
+    job: Progress,
+    order: Order,
+    store: Store,
+    base: ModelEntry,
+    plan: FinetunePlan,
+) -> ModelEntry:
+    import torch
+
+    from napari_clipmed.training.finetune import FinetuneConfig, finetune
+
+    config = FinetuneConfig.default(order.task, order.strategy, order.epochs, order.seed)
+    try:
+        return finetune(
+            store, base, plan, progress=job, config=config, on_epoch=teller.epoch, device=order.device
+        )
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ClipmedError(
+            "There was not enough memory to train.", "Close other programs, or use the strategy head."
+        ) from error
+
+
+@contextmanager
+def _cancelled_by_signals(job: Progress) -> Iterator[None]:
+    """Let Ctrl+C and a polite kill stop the job at its next step, with everything tidy."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: job.cancel()) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+class JsonTeller:
+    """One JSON object a line on standard output, flushed at once."""
+
+    def __init__(self) -> None:
+        self._last = ("", 0.0)
+
+    def tell(self, event: str, **values: Any) -> None:
+        """Write one event."""
+        sys.stdout.write(json.dumps({"event": event, **values}, default=str) + "\n")
+        sys.stdout.flush()
+
+    def step(self, step: Step) -> None:
+        """Tell a step, unless the same work was told a moment ago."""
+        what, when = self._last
+        now = time.monotonic()
+        if step.what != what or now - when >= STEP_INTERVAL_S:
+            self._last = (step.what, now)
+            self.tell("step", message=step.what, done=step.done, total=step.total)
+
+    def plan(self, plan: FinetunePlan, base: ModelEntry) -> None:
+        """Tell what will be learned from, by which model."""
+        self.tell("plan", base=base.id, **plan.as_dict(), message=" ".join((*plan.sentences, *plan.problems)))
+
+    def epoch(self, report: EpochReport) -> None:
+        """Tell a finished epoch."""
+        self.tell("epoch", **vars(report))
+
+    def done(self, tuned: ModelEntry) -> None:
+        """Tell what came out."""
+        outcome = tuned.card.metrics["finetune"]
+        self.tell(
+            "done",
+            model_id=tuned.id,
+            folder=tuned.folder,
+            on=outcome["on"],
+            before=outcome["before"],
+            after=outcome["after"],
+            message=summary(outcome),
+        )
+
+
+class TextTeller:
+    """Sentences for a person."""
+
+    def tell(self, event: str, **values: Any) -> None:
+        """Errors and cancellation are worded by the command line itself."""
+
+    def step(self, step: Step) -> None:
+        """Steps are too many to print; epochs are told."""
+
+    def plan(self, plan: FinetunePlan, base: ModelEntry) -> None:
+        """Show what will be learned from."""
+        console.print(f"Base model: {base.id}", highlight=False)
+        for sentence in (*plan.sentences, *plan.problems):
+            console.print(f"- {sentence}", highlight=False)
+
+    def epoch(self, report: EpochReport) -> None:
+        """Show a finished epoch."""
+        line = f"epoch {report.epoch}/{report.epochs}  train loss {report.train_loss:.3f}"
+        if report.val_loss is not None and report.metric is not None:
+            line += f"  validation loss {report.val_loss:.3f}  metric {report.metric:.3f}"
+        console.print(f"{line}  {report.eta_s:.0f} s left", highlight=False)
+
+    def done(self, tuned: ModelEntry) -> None:
+        """Show what came out."""
+        console.print(summary(tuned.card.metrics["finetune"]), highlight=False)
+        console.print(f"New model: {tuned.id}\n{tuned.folder}", highlight=False)
+
+
+def summary(outcome: dict[str, Any]) -> str:
+    """One sentence on whether it helped.
+
+    Parameters
+    ----------
+    outcome : dict
+        ``metrics["finetune"]`` of the new model's card.
+    """
+    name, title = ("macro_f1", "Macro F1") if "macro_f1" in outcome["after"] else ("dice_mean", "Mean Dice")
+    before, after = outcome["before"][name], outcome["after"][name]
+    loss_before, loss_after = outcome["before"].get("loss"), outcome["after"].get("loss")
+    better = after > before or (after == before and loss_before is not None and loss_after < loss_before)
+    where = "cases kept for validation" if outcome["on"] == "validation" else "training cases themselves"
+    verdict = "It improved" if better else "It did not improve"
+    return (
+        f"{verdict}: {title} {before:.3f} before, {after:.3f} after, on the {outcome['after']['n']} {where}."
+    )

@@ -1,0 +1,222 @@
+"""The Lightning modules of fine-tuning: which parameters learn, from which loss, held back by what.
+
+Batch normalisation keeps the statistics of the base model throughout: a handful of studies has none worth
+having. So does the temperature of the probabilities. Every parameter is pulled back to where it started
+(L2-SP, Li et al., ICML 2018), which is what keeps a few cases from undoing what many have taught.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
+from napari_clipmed.models.causal_clipseg_loss import ObjectiveConfig, adversarial_losses, segmentation_loss
+from napari_clipmed.models.clip_dsa import ClipDSA, ClipDSAOutput
+from napari_clipmed.models.clip_dsa_loss import ClipDSALoss
+from napari_clipmed.training.finetune_data import StudyGroup
+
+Strategy = Literal["head", "full"]
+
+DICE_WEIGHT = 1.0
+"""Weight of the soft Dice term: with few masks, cross-entropy alone favours empty answers."""
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """How a round learns; the defaults are meant to be left alone.
+
+    Parameters
+    ----------
+    strategy : "head" or "full"
+        "head" trains what follows the image tower, on features computed once: seconds. "full" trains
+        everything but the text tower of the diagnosis model, gently: minutes to hours.
+    epochs : int
+        At most; it stops earlier when it no longer helps.
+    learning_rate : float
+        Of AdamW.
+    batch_size : int
+        Studies or masks a step.
+    pull : float
+        Strength of the pull back to the base model (half the squared distance, times this).
+    patience : int
+        Epochs without a better validation loss before it stops.
+    seed : int
+        Of everything random.
+    """
+
+    strategy: Strategy = "head"
+    epochs: int = 40
+    learning_rate: float = 1e-3
+    batch_size: int = 16
+    pull: float = 0.01
+    patience: int = 8
+    seed: int = 0
+
+    @classmethod
+    def default(cls, task: str, strategy: Strategy, epochs: int | None = None, seed: int = 0) -> Self:
+        """Sensible values for a task and strategy; `epochs` overrules."""
+        values: dict[tuple[str, str], dict[str, Any]] = {
+            ("diagnosis", "head"): {"epochs": 40, "learning_rate": 1e-3, "batch_size": 16},
+            ("diagnosis", "full"): {"epochs": 12, "learning_rate": 3e-5, "batch_size": 2},
+            ("segmentation", "head"): {"epochs": 25, "learning_rate": 3e-4, "batch_size": 4},
+            ("segmentation", "full"): {"epochs": 15, "learning_rate": 3e-5, "batch_size": 4},
+        }
+        chosen = values[task, strategy] | ({"epochs": epochs} if epochs is not None else {})
+        return cls(strategy=strategy, seed=seed, **chosen)
+
+
+class Tuner(L.LightningModule):
+    """What both tasks share: parameters that learn, the pull back to the base, the optimiser.
+
+    Parameters
+    ----------
+    network : Module
+        Changed in place.
+    learning : iterable of Parameter
+        What may change.
+    config : FinetuneConfig
+    """
+
+    def __init__(self, network: nn.Module, learning: Iterable[nn.Parameter], config: FinetuneConfig) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.learning = list(learning)
+        for parameter in self.learning:
+            parameter.requires_grad_(True)
+        self._start = [parameter.detach().clone() for parameter in self.learning]
+        self._config = config
+
+    def train(self, mode: bool = True) -> Self:
+        """Leave the network in eval mode at all times; see the module's text."""
+        super().train(mode)
+        self.network.eval()
+        return self
+
+    def pull_back(self) -> Tensor:
+        """Half the squared distance from the base model, times the strength of the pull."""
+        pairs = zip(self.learning, self._start, strict=True)
+        return 0.5 * self._config.pull * torch.stack([(p - s.to(p)).square().sum() for p, s in pairs]).sum()
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        """Loss of the batch, logged as ``train_loss``, plus the pull."""
+        loss, size = self.loss(batch)
+        self.log("train_loss", loss.detach(), on_epoch=True, on_step=False, batch_size=size)
+        return loss + self.pull_back()
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        """Loss and figure of merit of the batch, logged as ``val_loss`` and ``metric``."""
+        loss, size = self.loss(batch)
+        self.log("val_loss", loss, on_epoch=True, batch_size=size)
+        self.log("metric", self.merit(batch), on_epoch=True, batch_size=size)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW without weight decay: the pull goes to the base model, not to zero."""
+        return torch.optim.AdamW(self.learning, lr=self._config.learning_rate, weight_decay=0.0)
+
+    @abstractmethod
+    def loss(self, batch: Any) -> tuple[Tensor, int]:
+        """Mean loss of a batch, and how many examples it has."""
+
+    @abstractmethod
+    def merit(self, batch: Any) -> Tensor:
+        """Mean figure of merit of a batch, higher is better."""
+
+
+class DiagnosisTuner(Tuner):
+    """CLIP-DSA on groups of studies: frame features for "head", pictures for "full"."""
+
+    network: ClipDSA
+
+    def __init__(self, network: ClipDSA, config: FinetuneConfig) -> None:
+        modules = [network.tpm_ap, network.tpm_la, network.head_ap, network.head_la, network.head_mv]
+        if config.strategy == "full":
+            modules.append(network.visual)
+        # A shared temporal pooling appears under two names; a parameter must be given once.
+        learning = {id(p): p for module in modules for p in module.parameters()}
+        super().__init__(network, learning.values(), config)
+        # Without the loss between the views: what it can reach depends on the classes of a batch, so with a
+        # few studies it says more about the batch than about the model.
+        self._criterion = ClipDSALoss(targets="prototype", mc_weight=0.0)
+
+    def answer(self, group: StudyGroup) -> ClipDSAOutput:
+        """Run the network on a group."""
+        if self._config.strategy == "head":
+            return self.network.forward_features(group.ap, group.la)
+        return self.network(group.ap, group.la)
+
+    def logits(self, group: StudyGroup) -> Tensor:
+        """What the person is shown: both views together, or the only one, (b, K)."""
+        output = self.answer(group)
+        for which, v in (("mv", output.v_mv), ("ap", output.v_ap), ("la", output.v_la)):
+            if v is not None:
+                return self.network.logits(v, which)  # type: ignore[arg-type]
+        raise ValueError("a group of studies without views")
+
+    def loss(self, batch: list[StudyGroup]) -> tuple[Tensor, int]:
+        """The losses of CLIP-DSA that the views allow, averaged over the studies."""
+        parts, n = [], 0
+        for group in batch:
+            losses = self._criterion(self.network, self.answer(group), group.labels)
+            parts.append(losses["total"] * len(group.labels))
+            n += len(group.labels)
+        return torch.stack(parts).sum() / n, n
+
+    def merit(self, batch: list[StudyGroup]) -> Tensor:
+        """Share of studies answered rightly."""
+        right = [(self.logits(group).argmax(dim=1) == group.labels).float() for group in batch]
+        return torch.cat(right).mean()
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move the tensors inside the groups, which Lightning does not look into."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        return [StudyGroup(move(g.ap), move(g.la), g.labels.to(device)) for g in batch]
+
+
+class SegmentationTuner(Tuner):
+    """CausalCLIPSeg on masks: from cached causal features for "head", from pictures for "full".
+
+    The head is the whole causal decoder. The neck below it works at a sixteenth of the resolution and knows
+    no text; its features are small enough to keep and general enough to leave alone.
+    """
+
+    network: CausalCLIPSeg
+
+    def __init__(self, network: CausalCLIPSeg, config: FinetuneConfig) -> None:
+        module: nn.Module = network.causal_decoder if config.strategy == "head" else network
+        super().__init__(network, module.parameters(), config)
+        self._objective = ObjectiveConfig(dice=DICE_WEIGHT)
+
+    def logits(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """(B, 1, S, S) logits of the lesion."""
+        image, sentence, _ = batch
+        if self._config.strategy == "head":
+            return self.network.causal_decoder(image, sentence).float()
+        return self.network.decode(
+            self.network.encode_image(image), self.network.encode_text(sentence)
+        ).float()
+
+    def loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, int]:
+        """Cross-entropy and Dice of the lesion; for "full" in training, with the adversary too."""
+        image, sentence, target = batch
+        if self._config.strategy == "full" and self.training:
+            losses = adversarial_losses(self.network, image, sentence, target, self._objective)
+            return losses.total, len(target)
+        return segmentation_loss(self.logits(batch), target, DICE_WEIGHT), len(target)
+
+    def merit(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Mean Dice of the masks at threshold 0.5."""
+        from napari_clipmed.training.metrics_segmentation import SegmentationMetrics
+
+        metrics = SegmentationMetrics()
+        metrics.update(self.logits(batch).sigmoid(), batch[2])
+        return metrics.per_image_dice().mean().float()
