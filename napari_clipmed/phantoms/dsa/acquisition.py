@@ -76,7 +76,7 @@ def _draw_cameras(rng: np.random.Generator, ambient: Ambient, side: int, size: i
     fields = rng.uniform(*(ambient.close_field_mm if close else ambient.field_mm), 2)
     height = rng.normal(14 if close else 8, 7)
     aside = side * (rng.uniform(8, 30) if close else rng.uniform(0, 10))
-    faces_right = bool(rng.random() < 0.5)
+    side_on = -90 if rng.random() < 0.5 else 90
     frontal = look(
         "AP",
         (rng.normal(0, 3), rng.normal(*ambient.ap_tilt_mean_sd)),
@@ -87,12 +87,11 @@ def _draw_cameras(rng: np.random.Generator, ambient: Ambient, side: int, size: i
     )
     lateral = look(
         "LA",
-        (90 + rng.normal(0, ambient.lateral_tilt_sd), rng.normal(0, 2)),
+        (side_on + rng.normal(0, ambient.lateral_tilt_sd), rng.normal(0, 2)),
         rng.normal(0, 3),
         np.array([0, rng.normal(-14, 7), rng.normal(height, 5)]),
         size,
         fields[1],
-        mirror=faces_right,
     )
     return frontal, lateral
 
@@ -114,7 +113,7 @@ class Motion:
     turn: NDArray[np.float64]
 
 
-def draw_motion(rng: np.random.Generator, times_s: NDArray[np.float64], heavy: bool, calm: float = 1.0) -> Motion:
+def draw_motion(rng: np.random.Generator, times_s: NDArray[np.float64], heavy: bool, calm: float) -> Motion:
     """Slow drift, a start at the injection, in heavy cases a jerk and a swallow."""
     n = len(times_s)
     small = rng.uniform(0.02, 0.12) * calm

@@ -372,7 +372,7 @@ def _occipital_targets(rng: np.random.Generator, n: int) -> Points:
 def _veins(rng: np.random.Generator, n_leaves: int) -> Tree:
     """Superior sagittal, straight, transverse and sigmoid sinus; cortical and deep veins."""
     build = TreeBuilder(rng)
-    bulb = [(30, -36, -62), (32, -38, -44), (42, -46, -34), (48, -62, -26), (32, -90, -16), (8, -103, -8), (0, -105, -6)]
+    bulb = [(30, -36, -62), (32, -38, -44), (43, -46, -36), (48, -62, -28), (38, -86, -20), (14, -100, -10), (2, -103, 0)]
     drain_right = rng.random() < 0.65
     outlet = _jitter(rng, bulb, 1.2)
     if not drain_right:

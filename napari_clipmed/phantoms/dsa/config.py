@@ -40,7 +40,14 @@ class Ambient(BaseModel):
     lateral_tilt_sd: float
     grey_per_mm: Range
     contrast: Range
+    injection_s: Range
+    bolus_alpha: Range
+    bolus_beta_s: Range
+    bolus_growth: Range
+    velocity_mm_s: Range
+    transit_mean_sd_s: tuple[float, float]
     heavy_motion_share: float
+    motion_scale: float
     noise: Range
     drift: Range
     bright_background: Range

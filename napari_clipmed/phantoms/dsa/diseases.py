@@ -42,6 +42,14 @@ class Part:
     arrival: FloatArray
     gain: float = 1.0
     linger_s: float = 0.0
+    scattered: bool = False
+
+    @property
+    def along(self) -> Points:
+        """From each point's predecessor; 0 at the first, and where points are scattered. Shape (K, 3)."""
+        if self.scattered:
+            return np.zeros_like(self.points)
+        return np.diff(self.points, axis=0, prepend=self.points[:1])
 
 
 @dataclass
@@ -152,7 +160,7 @@ def _ball(
     points = centre + ray * (radius * 0.86 * bulge * rng.random(n) ** (1 / 3))[:, None]
     each = np.full(n, max(0.22 * radius, 0.25))
     volume = 4 / 3 * np.pi * radius**3 / n
-    return Part(kind, points, each, volume / (np.pi * each**2), np.full(n, arrival + 0.05), 1.0, linger_s)
+    return Part(kind, points, each, volume / (np.pi * each**2), np.full(n, arrival + 0.05), 1.0, linger_s, scattered=True)
 
 
 def _aneurysm(

@@ -26,8 +26,8 @@ class Elements:
 
     Parameters
     ----------
-    points : (N, 3) array
-        Centres in mm.
+    points, along : (N, 3) arrays
+        Centres in mm, and the extent from end to end.
     radius, mass : (N,) arrays
         Millimetres, cubic millimetres.
     arrival : (N,) array
@@ -39,11 +39,17 @@ class Elements:
     """
 
     points: FloatArray
+    along: FloatArray
     radius: FloatArray
     mass: FloatArray
     arrival: FloatArray
     concentration: NDArray[np.float32]
     kind: NDArray[np.str_]
+
+    @property
+    def shapes(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Centres, radii, volumes and extents: what `splat` wants."""
+        return self.points, self.radius, self.mass, self.along
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def gather_elements(
     return Elements(
         *(
             np.concatenate([getattr(block, name) for block in blocks])
-            for name in ("points", "radius", "mass", "arrival", "concentration", "kind")
+            for name in ("points", "along", "radius", "mass", "arrival", "concentration", "kind")
         )
     )
 
@@ -82,10 +88,10 @@ def _cylinders(radius: FloatArray, length: FloatArray) -> FloatArray:
 
 def _arteries(anatomy: Anatomy, circulation: Circulation, bolus: Bolus, times_s: FloatArray) -> Elements:
     tree = anatomy.arteries
-    upstream = tree.position[np.where(tree.parent < 0, np.arange(len(tree)), tree.parent)]
     curve = bolus.curve(times_s, circulation.arrival, bolus.beta(circulation.arrival))
     return Elements(
-        0.5 * (tree.position + upstream),
+        tree.position - 0.5 * tree.edge,
+        tree.edge,
         circulation.radius,
         _cylinders(circulation.radius, tree.edge_mm),
         circulation.arrival,
@@ -105,13 +111,14 @@ def _parts(parts: list[Part], bolus: Bolus, times_s: FloatArray) -> list[Element
             np.concatenate([getattr(part, name) for part in members])
             for name in ("points", "radius", "length", "arrival")
         )
+        along = np.concatenate([part.along for part in members])
         shares = (np.arange(LINGER_STEPS) + 0.5) / LINGER_STEPS
         delays = -np.log1p(-shares) * linger if linger else np.zeros(1)
         spread = bolus.beta(arrival)
         curve = sum(bolus.curve(times_s, arrival + delay, spread) for delay in delays) * (gain / len(delays))
         mass = np.pi * radius**2 * length
         blocks.append(
-            Elements(points, radius, mass, arrival, curve.astype(np.float32), np.full(len(points), kind))
+            Elements(points, along, radius, mass, arrival, curve.astype(np.float32), np.full(len(points), kind))
         )
     return blocks
 
@@ -126,7 +133,8 @@ def _veins(
     arrival = start + 0.45 * (travel.max() - travel) + uneven
     curve = bolus.curve(times_s, arrival, 0.28 + bolus.beta_growth * arrival)
     return Elements(
-        veins.position,
+        veins.position - 0.5 * veins.edge,
+        veins.edge,
         veins.radius,
         _cylinders(veins.radius, veins.edge_mm),
         arrival,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammainc
 
+from napari_clipmed.phantoms.dsa.config import Ambient
 from napari_clipmed.phantoms.dsa.tree import Tree
 
 FloatArray = NDArray[np.float64]
@@ -77,14 +78,14 @@ def _lookup(table: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.fl
     return table[index] * (1 - part) + table[index + 1] * part
 
 
-def draw_bolus(rng: np.random.Generator, quiet_s: float) -> Bolus:
+def draw_bolus(rng: np.random.Generator, ambient: Ambient, quiet_s: float) -> Bolus:
     """A patient's injection, drawn alike for every class; `quiet_s` is the time before contrast arrives."""
     return Bolus(
         onset_s=quiet_s,
-        duration_s=float(rng.uniform(1.0, 3.0)),
-        alpha=float(rng.uniform(2, 4)),
-        beta_s=float(rng.uniform(0.10, 0.22)),
-        beta_growth=float(rng.uniform(0.03, 0.09)),
-        velocity_mm_s=float(rng.uniform(190, 400)),
-        transit_s=float(np.clip(rng.normal(2.6, 0.7), 1.3, 4.5)),
+        duration_s=float(rng.uniform(*ambient.injection_s)),
+        alpha=float(rng.uniform(*ambient.bolus_alpha)),
+        beta_s=float(rng.uniform(*ambient.bolus_beta_s)),
+        beta_growth=float(rng.uniform(*ambient.bolus_growth)),
+        velocity_mm_s=float(rng.uniform(*ambient.velocity_mm_s)),
+        transit_s=float(np.clip(rng.normal(*ambient.transit_mean_sd_s), 1.3, 4.5)),
     )

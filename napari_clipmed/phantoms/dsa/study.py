@@ -111,9 +111,9 @@ def simulate_study(
     """
     rng, ill = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
     acquisition, quiet_s = draw_acquisition(rng, ambient, anatomy.side, size)
-    bolus = draw_bolus(rng, quiet_s)
+    bolus = draw_bolus(rng, ambient, quiet_s)
     head = draw_head(rng, anatomy.scale)
-    motion = draw_motion(rng, acquisition.times_s, acquisition.heavy_motion)
+    motion = draw_motion(rng, acquisition.times_s, acquisition.heavy_motion, ambient.motion_scale)
     circulation = circulate(label, anatomy, bolus, ill, severity, site)
     elements = gather_elements(anatomy, circulation, bolus, acquisition.times_s, rng)
     tissue = gather_tissue(anatomy, circulation, bolus, acquisition.times_s, rng)
@@ -135,7 +135,7 @@ def _expose(
     """One plane: contrast and anatomy on the detector, with everything that goes wrong there."""
     elements, acquisition = study.elements, study.acquisition
     still, jaw = attenuation(camera, head, rng)
-    matrix = splat(camera, elements.points, elements.radius, elements.mass)
+    matrix = splat(camera, *elements.shapes)
     thickness = render(matrix, elements.concentration, camera.size)
     thickness += render_blush(camera, tissue.points, tissue.volume, tissue.concentration, spread_mm=5.0)
     lesion, visible = lesion_truth(camera, study.circulation, elements)

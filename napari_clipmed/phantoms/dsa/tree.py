@@ -45,10 +45,15 @@ class Tree:
         return len(self.parent)
 
     @property
-    def edge_mm(self) -> NDArray[np.float64]:
-        """Length of the edge from the parent to each node; 0 at a root. Shape (N,)."""
+    def edge(self) -> Points:
+        """From the parent to each node; 0 at a root. Shape (N, 3)."""
         upstream = self.position[np.where(self.parent < 0, np.arange(len(self)), self.parent)]
-        return np.linalg.norm(self.position - upstream, axis=1)
+        return self.position - upstream
+
+    @property
+    def edge_mm(self) -> NDArray[np.float64]:
+        """Length of each edge. Shape (N,)."""
+        return np.linalg.norm(self.edge, axis=1)
 
     @property
     def leaves(self) -> NDArray[np.int64]:

@@ -109,7 +109,7 @@ def vessel_maps(
     venous = np.isin(elements.kind, ["vein", "early vein"])
     for name, chosen in (("artery", ~venous), ("vein", venous)):
         peak = elements.concentration[chosen].max(1)
-        matrix = splat(camera, elements.points[chosen], elements.radius[chosen], elements.mass[chosen])
+        matrix = splat(camera, *(array[chosen] for array in elements.shapes))
         maps[name] = (matrix @ peak).reshape(size, size) > SHOWN_MM
     comes = thickness.max(0) > SHOWN_MM
     reached = thickness > 0.1 * thickness.max(0)
