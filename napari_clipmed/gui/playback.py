@@ -194,13 +194,12 @@ def ensure_strip(viewer: napari.Viewer) -> TimeStrip | None:
     if window is None:
         return None
     session: ReviewSession = session_for(viewer)
-    if session.strip is None:
-        session.strip = TimeStrip(viewer)
-        dock = window.add_dock_widget(
-            session.strip, name=STRIP_NAME, area="bottom", add_vertical_stretch=False
-        )
-        dock.setMinimumHeight(0)
-    return session.strip
+    strip = session.strip
+    if isinstance(strip, TimeStrip):
+        return strip
+    session.strip = strip = TimeStrip(viewer)
+    window.add_dock_widget(strip, name=STRIP_NAME, area="bottom", add_vertical_stretch=False)
+    return strip
 
 
 def _button(text: str, name: str, tip: str) -> QPushButton:

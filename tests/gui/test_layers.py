@@ -1,0 +1,135 @@
+"""Placement, names, clocks and words: everything about views that needs no window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from studies import biplane, chest, make_view
+
+from napari_clipmed.gui.cam_overlay import cam_layer, heat_colormap, nearest_sample
+from napari_clipmed.gui.cine import FrameClock
+from napari_clipmed.gui.layers import (
+    TAG,
+    LayerTag,
+    Role,
+    contrast_limits,
+    describe_angles,
+    image_layer,
+    labels_layer,
+    place_views,
+    time_in_ms,
+    view_names,
+)
+from napari_clipmed.gui.study_words import identity_line, size_line, time_line, understood, warnings_of
+from napari_clipmed.gui.view_card import window_presets
+from napari_clipmed.study import DisplayWindow, PatientIdentity, Projection, Study
+
+
+def test_views_lie_side_by_side_and_never_overlap():
+    ap, la = place_views(biplane())
+    assert ap.box[3] < la.box[1]
+    assert (ap.box[0] + ap.box[2]) / 2 == pytest.approx((la.box[0] + la.box[2]) / 2)
+    assert ap.units == la.units == ("ms", "mm", "mm")
+    assert (ap.scale[0], la.scale[0]) == (250.0, 200.0)
+
+
+def test_different_matrices_are_physically_equal():
+    views = (make_view(Projection.AP, size=64, mm=0.25), make_view(Projection.LA, size=32, mm=0.5))
+    ap, la = place_views(biplane(views=views))
+    assert ap.box[2] - ap.box[0] == pytest.approx(la.box[2] - la.box[0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "units"),
+    [
+        ({"known": False}, ("pixel", "mm", "mm")),
+        ({"times_ms": [0, 100, 250, 900, 1000, 1100, 1200, 1300]}, ("pixel", "mm", "mm")),
+        ({"mm": 0}, ("ms", "pixel", "pixel")),
+    ],
+)
+def test_units_are_claimed_only_when_every_view_knows_them(changed, units):
+    study = biplane(views=(make_view(Projection.AP, **changed), make_view(Projection.LA)))
+    assert {place.units for place in place_views(study)} == {units}
+    assert time_in_ms(study) is (units[0] == "ms")
+
+
+def test_names_are_unique_and_speak():
+    kinds = (Projection.AP, Projection.LA, Projection.LA, Projection.UNKNOWN)
+    study = Study(tuple(make_view(kind) for kind in kinds), biplane().kind)
+    assert view_names(study) == ("AP", "LA", "LA 2", "View 4")
+    assert describe_angles(study.views[0]) == "0° / CRA 15°"
+    assert describe_angles(study.views[1]) == "LAO 90° / 0°"
+
+
+def test_every_layer_carries_tag_units_labels_and_its_own_window():
+    study = biplane()
+    place = place_views(study)[1]
+    image = image_layer(study.views[1], 1, "LA", place, study.image_hash)
+    mask = labels_layer(image, "LA mask")
+    assert image.metadata[TAG] == LayerTag(Role.IMAGE, 1, study.image_hash, Projection.LA)
+    assert mask.metadata[TAG].role is Role.LABELS
+    assert image.contrast_limits == [80.0, 220.0]
+    assert image.axis_labels == mask.axis_labels == ("time", "y", "x")
+    assert [str(unit) for unit in mask.units] == ["millisecond", "millimeter", "millimeter"]
+    np.testing.assert_allclose(mask.translate, image.translate)
+    assert contrast_limits(DisplayWindow(7, 7)) == (7.0, 8.0)
+
+
+@given(st.integers(1, 60), st.lists(st.integers(0, 59), min_size=1, max_size=16))
+def test_between_samples_the_nearest_map_is_shown(n_frames, frames):
+    frames = np.minimum(frames, n_frames - 1)
+    chosen = frames[nearest_sample(n_frames, frames)]
+    for frame in range(n_frames):
+        assert abs(chosen[frame] - frame) == np.abs(frames - frame).min()
+
+
+def test_heat_is_transparent_at_zero_and_map_keeps_the_models_resolution():
+    colours = heat_colormap().map(np.array([0.0, 0.05, 0.5, 1.0]))
+    assert colours[0, 3] == colours[1, 3] == 0
+    assert 0 < colours[2, 3] < colours[3, 3] < 1
+    study = biplane()
+    place = place_views(study)[1]
+    maps = np.zeros((2, 7, 7), np.float32)
+    box = (0.0, -8.0, 32.0, 40.0)
+    layer = cam_layer(maps, np.array([0, 5]), 6, place, box, LayerTag(Role.CAM, 1, "h"), "LA CAM")
+    assert layer.data.shape == (6, 7, 7)
+    assert str(layer.blending) == "translucent_no_depth"
+    low = layer.translate[1:] - np.array(layer.scale[1:]) / 2
+    high = low + 7 * np.array(layer.scale[1:])
+    y0, x0, y1, x1 = place.box
+    np.testing.assert_allclose([*low, *high], [y0, x0 - 8 * 0.5, y1, x1 + 8 * 0.5])
+
+
+def test_the_clock_honours_a_frame_time_vector():
+    clock = FrameClock.of(make_view(Projection.AP, n_frames=4, times_ms=[0, 100, 600, 700]))
+    assert [clock.frame_at(t) for t in (0, 99, 100, 599, 600, 699, 700, 799)] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert clock.frame_at(clock.duration_ms) == 0
+    assert clock.frame_at(1000 * clock.duration_ms + 650) == 2
+
+
+def test_unknown_times_are_said_to_be_assumed():
+    view = make_view(Projection.AP, known=False)
+    assert FrameClock.of(view).known is False
+    assert FrameClock.of(view).rate == pytest.approx(4.0)
+    assert "unknown" in time_line(view)
+
+
+def test_words_of_the_study():
+    study = biplane()
+    assert time_line(study.views[0]) == "8 frames in 1.75 s, 4.0 fps (Frame Time)"
+    assert "0.5 mm (at the detector, uncalibrated)" in size_line(study.views[0])
+    assert "lengths in pixels" in size_line(make_view(Projection.AP, mm=0))
+    assert time_line(chest().views[0]) == "single frame"
+    assert understood(study) == ["pairing: AP + LA (same frame of reference)"]
+    assert identity_line(PatientIdentity()) == ""
+    assert identity_line(study.identity) == "DOE^JANE  ·  4711"
+    assert warnings_of(biplane(warnings=("odd",)), ("AP", "LA")) == ["odd"]
+
+
+def test_window_presets_begin_with_the_recommended_one():
+    presets = window_presets(make_view(Projection.AP))
+    assert (presets[0].low, presets[0].high) == (80, 220)
+    narrow, wide = (next(p for p in presets if p.name == n) for n in ("more contrast", "less contrast"))
+    assert wide.low < 80 < narrow.low < narrow.high < 220 < wide.high
