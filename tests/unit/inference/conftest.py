@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from small_studies import bolus, make_study, make_view
 
-from napari_clipmed.inference.preprocess import Preprocessing
-from napari_clipmed.models.card import ModelCard
-from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
-from napari_clipmed.models.clip_dsa import ClipDSA
-from napari_clipmed.models.labels import LabelSet
-from napari_clipmed.models.registry import ModelEntry, Registry
-from napari_clipmed.shipped import resource
-from napari_clipmed.study import (
-    Projection,
-    Study,
-)
+sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
 
-SIZE = 64
+from small_models import add_diagnosis_model, add_segmentation_model  # noqa: E402
+from small_studies import bolus, make_study, make_view  # noqa: E402
+
+from napari_clipmed.models.registry import ModelEntry, Registry  # noqa: E402
+from napari_clipmed.study import Projection, Study  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -35,46 +29,14 @@ def biplane() -> Study:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """A registry with a tiny diagnosis model of random weights."""
-    registry = Registry([tmp_path_factory.mktemp("models")])
-    torch.manual_seed(3)
-    labels = LabelSet.named("dsa")
-    network = ClipDSA("clipmed-tiny", n_labels=len(labels.labels)).eval()
-    network.set_label_set(labels)
-    registry.register(
-        ModelCard(
-            id="tiny-dsa",
-            title="Tiny CLIP-DSA",
-            task="diagnosis",
-            architecture="clip-dsa",
-            config=network.config,
-            label_set=labels.model_dump(mode="json"),
-            preprocessing=Preprocessing(size=SIZE).to_card(),
-            calibration={"temperature": 2.0},
-        ),
-        network.state_dict(),
-    )
-    return registry
+    return Registry([tmp_path_factory.mktemp("models")])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def diagnosis_model(registry: Registry) -> ModelEntry:
-    return registry.get("tiny-dsa")
+    return add_diagnosis_model(registry)
 
 
 @pytest.fixture(scope="session")
 def segmentation_model(registry: Registry) -> ModelEntry:
-    """A tiny CausalCLIPSeg of random weights."""
-    torch.manual_seed(5)
-    backbone = json.loads(resource("backbones", "clipmed-tiny.json").read_text()) | {"embed_dim": 64}
-    network = CausalCLIPSeg(backbone, upsampling=(2, 2), masker_channels=8).eval()
-    card = ModelCard(
-        id="tiny-seg",
-        title="Tiny CausalCLIPSeg",
-        task="segmentation",
-        architecture="causal-clipseg",
-        config=network.config,
-        preprocessing=Preprocessing(size=SIZE).to_card(),
-        calibration={"threshold": 0.4},
-    )
-    return registry.register(card, network.state_dict())
+    return add_segmentation_model(registry)
