@@ -6,8 +6,11 @@ the codec of angiographs, more than three times faster than gdcm.
 
 from __future__ import annotations
 
+from typing import Any
+
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import Decoder, DecodeRunner
 from pydicom.uid import JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1
@@ -52,3 +55,31 @@ def plugins(decoder: Decoder) -> tuple[str, ...]:
     """The available plugins of a decoder in the order to try."""
     known = tuple(label for label in ORDER if label in decoder.available_plugins)
     return known or decoder.available_plugins
+
+
+def decode(decoder: Decoder, source: bytes, options: dict[str, Any]) -> NDArray[Any]:
+    """One encapsulated frame, by the first plugin that can.
+
+    Parameters
+    ----------
+    source : bytes
+        Encapsulated pixel data of a single frame.
+    options : dict
+        The image pixel module, as keywords of `Decoder.as_array`.
+
+    Raises
+    ------
+    Exception
+        Whatever the last plugin raised; each codec has its own.
+    """
+    fault: Exception = ValueError("no plugin")
+    for plugin in plugins(decoder):
+        try:
+            return decoder.as_array(source, index=0, decoding_plugin=plugin, **options)[0]
+        except Exception as error:  # noqa: BLE001 - boundary: kept, and raised below when no plugin can
+            fault = error
+        except BaseException as panic:
+            if type(panic).__name__ != "PanicException":  # a codec in Rust that panics raises no Exception
+                raise
+            fault = ValueError(f"{plugin} failed on damaged data")
+    raise fault

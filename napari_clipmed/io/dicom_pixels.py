@@ -6,7 +6,6 @@ for compressed frames is made only after the first one was decoded.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from pydicom.uid import UID, RLELossless
 from napari_clipmed.errors import UnreadableFileError
 from napari_clipmed.io import codecs
 from napari_clipmed.io.dicom_headers import DicomFile, PixelElement, integer, text
-from napari_clipmed.io.fragments import compressed_frames
+from napari_clipmed.io.fragments import compressed_frames, is_cut_jpeg_ls, stream_size
 from napari_clipmed.progress import Progress
 
 Frames = NDArray[Any]
@@ -294,6 +293,11 @@ def _decode_frame(
             f"{len(stream):,} bytes cannot hold.",
             "The header is wrong or the file is damaged; export it again.",
         )
+    size = stream_size(stream)
+    if size not in (None, (layout.rows, layout.columns)):
+        raise ValueError(f"the stream holds {size} pixels")
+    if is_cut_jpeg_ls(stream):
+        raise ValueError("the stream was cut")
     options = {
         "rows": layout.rows,
         "columns": layout.columns,
@@ -307,13 +311,7 @@ def _decode_frame(
         "pixel_keyword": "PixelData",
     }
     source = encapsulate([stream], has_bot=False)
-    *first, last = codecs.plugins(decoder)
-    for plugin in first:
-        with suppress(Exception):  # boundary: a codec raises anything; the next one may do better
-            frame, _ = decoder.as_array(source, index=0, decoding_plugin=plugin, **options)  # type: ignore[arg-type]
-            break
-    else:
-        frame, _ = decoder.as_array(source, index=0, decoding_plugin=last, **options)  # type: ignore[arg-type]
+    frame = codecs.decode(decoder, source, options)
     frame = frame.astype(frame.dtype.newbyteorder("="), copy=False)
     if frame.ndim == 2 and frame.dtype.kind == "u" and int(frame.max(initial=0)) >= 2**layout.stored:
         frame = _stored_bits(frame, layout)  # the stream kept bits above High Bit or below the stored ones

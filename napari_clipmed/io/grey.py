@@ -189,7 +189,8 @@ def _modality(stored: Frames, dataset: Dataset, notes: list[str], name: str) -> 
 def _ceiling(frames: Frames, dataset: Dataset, untouched: bool) -> float:
     """The value that mirrors 0 when the grey scale is turned over."""
     if untouched and frames.dtype.kind == "u":
-        bits = integer(dataset, "BitsStored", 8 * frames.dtype.itemsize)
+        allocated = 8 * frames.dtype.itemsize
+        bits = min(max(integer(dataset, "BitsStored", allocated), 1), allocated)
         return float(max(2**bits - 1, int(frames.max(initial=0))))
     return float(frames.max()) + float(frames.min())  # mapped or signed values keep their range
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 
 import numpy as np
@@ -98,6 +99,37 @@ def test_one_bad_frame_costs_one_frame(make_run, frames, compress) -> None:
     assert np.array_equal(view.pixels[[0, 1, 3, 4, 5]], frames[[0, 1, 3, 4, 5]])
     assert np.array_equal(view.pixels[2], frames[1])
     assert any("1 of 6 frames" in note and "frame 3" in note for note in view.warnings)
+
+
+def test_a_cut_jpeg_ls_film_answers_at_once(make_film) -> None:
+    """CharLS takes most of a minute over a stream without its end."""
+    path = make_film(compress="jpegls")
+    path.write_bytes(path.read_bytes()[:-400])
+    began = time.monotonic()
+    with pytest.raises(UnreadableFileError, match="could be decoded"):
+        open_study(path)
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("compress", ["jpegls", "jpeg2000", "jpeglossless"])
+def test_a_stream_of_another_size_than_the_header_is_not_decoded(make_run, monkeypatch, compress) -> None:
+    from napari_clipmed.io import codecs
+
+    path = make_run(lambda dataset: setattr(dataset, "Rows", 34), compress=compress)
+    monkeypatch.setattr(codecs, "decode", lambda *_: pytest.fail("a decoder was called"))
+    with pytest.raises(UnreadableFileError, match="None of the 6"):
+        open_study(path)
+
+
+def test_damaged_rle_is_a_bad_frame_and_no_panic(make_run, frames) -> None:
+    def change(dataset):
+        streams = list(generate_frames(dataset.PixelData, number_of_frames=6))
+        streams[1] = streams[1][:64] + b"\x7f" * (len(streams[1]) - 64)
+        dataset.PixelData = encapsulate(streams)
+        dataset["PixelData"].is_undefined_length = True
+
+    view = the_view(make_run(change, compress="rle"))
+    assert np.array_equal(view.pixels[[0, 2, 3, 4, 5]], frames[[0, 2, 3, 4, 5]])
 
 
 def test_no_frame_that_decodes_is_one_sentence(make_run) -> None:
