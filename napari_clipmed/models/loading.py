@@ -116,15 +116,17 @@ def refuse_unsafe(path: Path) -> None:
             head = file.read(16)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}).") from error
+    # A safetensors file opens with the length of its JSON header, eight bytes little-endian: any first byte,
+    # a pickle's too, may stand there, so what it is comes before what it is not.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size:
+        return
     found = next((name for magic, name in _UNSAFE.items() if head.startswith(magic)), "")
     if found:
         raise ModelError(
             f"{path.name} is {found}; such a file can run any program when it is opened, so it is refused.",
             "Ask its author for safetensors, or convert it on a machine where that does no harm.",
         )
-    # A safetensors file opens with the length of its JSON header, eight bytes little-endian.
-    if head[8:9] != b"{" or int.from_bytes(head[:8], "little") > path.stat().st_size:
-        raise ModelError(f"{path.name} is not a safetensors file.", "Models are read from safetensors only.")
+    raise ModelError(f"{path.name} is not a safetensors file.", "Models are read from safetensors only.")
 
 
 def _check_architecture(entry: ModelEntry, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

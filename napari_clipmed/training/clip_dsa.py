@@ -248,7 +248,7 @@ class ClipDSATraining(lightning.LightningModule):
             return
         scores, truth = (torch.cat(parts).numpy() for parts in zip(*self._answers, strict=True))
         self._answers.clear()
-        self.log("val_auc", macro_auc(scores, truth), prog_bar=True)
+        self.log("val_auc", macro_auc(scores, truth))
         self.log("val_acc", float((scores.argmax(axis=1) == truth).mean()))
         for k, key in enumerate(self.labels.keys[1:], start=1):
             self.log(f"val_pair_{key}", pairwise_auc(scores, truth, k))
@@ -301,9 +301,9 @@ def train(
         raise ClipmedError(f"{data} has no training or no validation studies.")
     module = ClipDSATraining(recipe, labels, data, workers)
     folder = out / "checkpoints"
-    keep = ModelCheckpoint(
-        folder, BEST, monitor="val_auc", mode="max", save_last=True, enable_version_counter=False
-    )
+    best_of = {"monitor": "val_auc", "mode": "max", "enable_version_counter": False}
+    latest = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+    keep = [ModelCheckpoint(folder, BEST, **best_of), ModelCheckpoint(folder, LAST, **latest)]
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=1,
@@ -313,7 +313,7 @@ def train(
         num_sanity_val_steps=0,
         gradient_clip_val=recipe.clip_gradient or None,
         logger=CSVLogger(out, name="", version=""),
-        callbacks=[keep, _Report(progress or Progress())],
+        callbacks=[*keep, _Report(progress or Progress())],
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=10,

@@ -127,6 +127,20 @@ def test_pickles_and_torch_archives_are_refused_by_name_and_never_run(tmp_path: 
     assert not witness.exists()
 
 
+def test_a_header_length_that_looks_like_a_pickle_is_no_pickle(registry: Registry) -> None:
+    """One safetensors file in 32 opens with the byte 0x80, since the header length may be 128."""
+    lengths = set()
+    for padding in range(300):
+        entry = registry.register(
+            CARD, tiny_network().state_dict() | {f"ood.{'x' * padding}": torch.ones(1)}, replace=True
+        )
+        lengths.add(entry.weights.read_bytes()[0])
+        loading.refuse_unsafe(entry.weights)
+        if 0x80 in lengths:
+            return
+    pytest.fail("no header of such a length was made")
+
+
 def test_a_wrong_architecture_is_one_short_sentence(registry: Registry) -> None:
     entry = registry.register(CARD, tiny_network(5).state_dict())
     with pytest.raises(ModelError, match="do not fit the clip-dsa network") as caught:
