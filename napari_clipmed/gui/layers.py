@@ -40,6 +40,7 @@ class Role(StrEnum):
     IMAGE = "image"
     CAM = "cam"
     LABELS = "labels"
+    PREVIEW = "preview"
     TITLES = "titles"
     BORDER = "border"
 
@@ -176,7 +177,8 @@ def view_names(study: Study) -> tuple[str, ...]:
 
 def layer_name(view_name: str, role: Role) -> str:
     """Name shown in napari's layer list."""
-    return {Role.IMAGE: view_name, Role.LABELS: f"{view_name} mask", Role.CAM: f"{view_name} CAM"}[role]
+    words = {Role.IMAGE: "", Role.LABELS: " mask", Role.CAM: " CAM", Role.PREVIEW: " proposal"}
+    return view_name + words[role]
 
 
 def describe_angles(view: View) -> str:

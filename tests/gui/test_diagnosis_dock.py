@@ -26,7 +26,7 @@ def session(make_napari_viewer_proxy, engine, monkeypatch, tmp_path):
     viewer = make_napari_viewer_proxy()
     session = session_for(viewer)
     registry = registry_with(tmp_path / "models", **{"clip-dsa-compact": "diagnosis", "my-own": "diagnosis"})
-    settings = Settings(workspace=str(tmp_path / "workspace"), classify_on_open=False, author="reader")
+    settings = Settings(classify_on_open=False, author="reader")
     monkeypatch.setattr(session, "engine", lambda: engine)
     monkeypatch.setattr(session, "registry", lambda: registry)
     monkeypatch.setattr(type(session), "settings", property(lambda self: settings))
@@ -50,7 +50,7 @@ def click(qtbot, widget):
 
 def wait_for(qtbot, condition):
     """The first save imports the database and the preprocessing, which takes its time on a busy machine."""
-    qtbot.waitUntil(condition, timeout=30_000)
+    qtbot.waitUntil(condition, timeout=60_000)
 
 
 def idle(qtbot, session):

@@ -1,0 +1,80 @@
+"""The proposed mask as an outline over one frame; nothing is written until a person accepts it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_clipmed.gui.layers import TAG, LayerTag, Role, copy_spatial, layer_name
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+    from napari_clipmed.gui.session import ReviewSession
+
+OUTLINE_PX = 2
+
+
+class MaskPreview:
+    """At most one outline on the canvas of a session.
+
+    Parameters
+    ----------
+    session : ReviewSession
+    """
+
+    def __init__(self, session: ReviewSession) -> None:
+        self._session = session
+        self._layer: Labels | None = None
+
+    @property
+    def layer(self) -> Labels | None:
+        """The outline's layer while it is on the canvas."""
+        layer = self._layer
+        return layer if layer is not None and layer in self._session.viewer.layers else None
+
+    def show(self, view_index: int, frame: int, mask: NDArray[np.bool_], colour: str, opacity: float) -> None:
+        """Outline a mask on one frame of a view, in place of any other outline."""
+        from napari.layers import Labels
+        from napari.utils.colormaps import DirectLabelColormap
+
+        self.remove()
+        session = self._session
+        image, hanging, study = session.image_layer(view_index), session.hanging, session.study
+        if image is None or hanging is None or study is None:
+            return
+        spatial = copy_spatial(image)
+        # One frame thick, laid where that frame is: the outline shows on its own frame only.
+        spatial["translate"] = (image.translate[0] + frame * image.scale[0], *image.translate[1:])
+        layer = Labels(
+            mask[None].astype(np.uint8),
+            name=layer_name(session.view_names[view_index], Role.PREVIEW),
+            opacity=opacity,
+            colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: colour}),
+            metadata={
+                TAG: LayerTag(Role.PREVIEW, view_index, study.image_hash, study.views[view_index].projection)
+            },
+            **spatial,
+        )
+        layer.contour = OUTLINE_PX
+        layer.editable = False
+        self._layer = layer
+        hanging.insert(layer)
+
+    def update(self, mask: NDArray[np.bool_]) -> None:
+        """Show another threshold of the same proposal."""
+        if (layer := self.layer) is not None:
+            layer.data = mask[None].astype(np.uint8)
+
+    def set_opacity(self, opacity: float) -> None:
+        """Fade the outline."""
+        if (layer := self.layer) is not None:
+            layer.opacity = opacity
+
+    def remove(self) -> None:
+        """Take the outline away."""
+        if (layer := self.layer) is not None:
+            self._session.viewer.layers.remove(layer)
+        self._layer = None

@@ -1,0 +1,139 @@
+"""What is known about the masks on screen, and their way into the annotation store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_clipmed.gui.theme import MASK_COLOURS
+from napari_clipmed.inference.results import MaskProposal
+from napari_clipmed.records import Revision, Store, Verdict
+from napari_clipmed.study import Study
+
+
+@dataclass(frozen=True, eq=False)
+class Accepted:
+    """A proposal that became editable labels.
+
+    Parameters
+    ----------
+    proposal : MaskProposal
+    threshold : float
+        At which it was accepted.
+    view_index, frame, value : int
+        Where it was written, and as which label.
+    """
+
+    proposal: MaskProposal
+    threshold: float
+    view_index: int
+    frame: int
+    value: int
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """As accepted, before any correction."""
+        return self.proposal.mask(self.threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskToSave:
+    """One class of one frame.
+
+    Parameters
+    ----------
+    origin : Accepted or None
+        The proposal that this very mask came from.
+    sentence : MaskProposal or None
+        The sentence of its class; known also where the class was drawn by hand on another frame.
+    """
+
+    view_index: int
+    frame: int
+    mask: NDArray[np.bool_]
+    title: str
+    origin: Accepted | None = None
+    sentence: MaskProposal | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Accepted while untouched; drawn or changed by hand it is a correction."""
+        untouched = self.origin is not None and np.array_equal(self.mask, self.origin.mask)
+        return Verdict.ACCEPTED if untouched else Verdict.CORRECTED
+
+
+@dataclass
+class PromptList:
+    """Which label value each sentence has, and what was accepted where; per study."""
+
+    values: dict[str, int] = field(default_factory=dict)
+    accepted: dict[tuple[int, int, int], Accepted] = field(default_factory=dict)
+
+    def value_of(self, prompt: str) -> int:
+        """Label value of a sentence; a new sentence gets the next one."""
+        return self.values.setdefault(prompt, len(self.values) + 1)
+
+    def colour_of(self, prompt: str) -> str:
+        """Colour of a sentence, the same as on the canvas."""
+        return MASK_COLOURS[(self.value_of(prompt) - 1) % len(MASK_COLOURS)]
+
+    def remember(self, accepted: Accepted) -> None:
+        """Note where a proposal was written."""
+        self.accepted[accepted.view_index, accepted.frame, accepted.value] = accepted
+
+    def to_save(
+        self, labels: NDArray[np.integer], view_index: int, frame: int, titles: Mapping[int, str]
+    ) -> list[MaskToSave]:
+        """The classes of one frame: those drawn on it, and those accepted there and erased since.
+
+        Parameters
+        ----------
+        labels : (H, W) int array
+            The frame of the Labels layer.
+        """
+        sentences = {accepted.value: accepted.proposal for accepted in self.accepted.values()}
+        drawn = {int(value) for value in np.unique(labels) if value}
+        known = {value for view, at, value in self.accepted if (view, at) == (view_index, frame)}
+        return [
+            MaskToSave(
+                view_index,
+                frame,
+                labels == value,
+                titles.get(value, f"label {value}"),
+                self.accepted.get((view_index, frame, value)),
+                sentences.get(value),
+            )
+            for value in sorted(drawn | known)
+        ]
+
+
+def save_masks(store: Store, study: Study, masks: Sequence[MaskToSave], author: str) -> list[Revision]:
+    """Write masks of one frame as revisions, with the pixels that fine-tuning needs. Off the GUI thread."""
+    from napari_clipmed.training.snapshots import save_segmentation_inputs
+
+    case = store.case_for(study)
+    revisions = []
+    for view_index, frame in sorted({(m.view_index, m.frame) for m in masks}):
+        save_segmentation_inputs(store, case, study.views[view_index], view_index, frame)
+    for mask in masks:
+        said = mask.sentence
+        revisions.append(
+            store.add_mask(
+                case,
+                mask.view_index,
+                mask.frame,
+                mask.mask,
+                said.prompt if said else "",
+                model_prompt=said.normalised_prompt if said else "",
+                convention=said.convention if said else "picture",
+                verdict=mask.verdict,
+                name=mask.title,
+                threshold=mask.origin.threshold if mask.origin else None,
+                model_id=said.model_id if said else "",
+                author=author,
+            )
+        )
+    return revisions
