@@ -13,7 +13,9 @@ from napari_clipmed.cli._app import app, errors, print_json
 from napari_clipmed.progress import Progress, Step
 
 phantom = typer.Typer(
-    name="phantom", help="Write simulated studies with their truth (synthetic, for development and tests).", no_args_is_help=True
+    name="phantom",
+    help="Write simulated studies with their truth (synthetic, for development and tests).",
+    no_args_is_help=True,
 )
 app.add_typer(phantom)
 
@@ -64,7 +66,9 @@ def dsa(
     seed: Seed = 0,
     file_format: Format = FileFormat.npz,
     workers: Workers = 1,
-    size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels along each side, a multiple of 4.")] = 224,
+    size: Annotated[
+        int, typer.Option(min=64, max=1024, help="Pixels along each side, a multiple of 4.")
+    ] = 224,
     preset: Annotated[str, typer.Option(help="Acquisition preset of phantom_dsa.yaml.")] = "training",
     truth: Annotated[Truth, typer.Option(help="full adds vessel masks and arrival maps.")] = Truth.lesion,
     as_json: Json = False,
@@ -74,7 +78,15 @@ def dsa(
 
     _write(
         lambda progress: write_dsa_phantoms(
-            n, seed, out, file_format.value, progress, workers, size=size - size % 4, preset=preset, truth=truth.value
+            n,
+            seed,
+            out,
+            file_format.value,
+            progress,
+            workers,
+            size=size - size % 4,
+            preset=preset,
+            truth=truth.value,
         ),
         n,
         as_json,

@@ -147,7 +147,11 @@ def moved(image: NDArray[np.float32], right_px: float, down_px: float) -> NDArra
 
 
 def misregistration(
-    still: NDArray[np.float32], jaw: NDArray[np.float32], motion: Motion, axes: NDArray[np.float64], pixel_mm: float
+    still: NDArray[np.float32],
+    jaw: NDArray[np.float32],
+    motion: Motion,
+    axes: NDArray[np.float64],
+    pixel_mm: float,
 ) -> Frames:
     """What the moved anatomy leaves after subtraction: bright and dark edges. Frames (T, H, W)."""
     n = still.shape[0]
@@ -180,7 +184,8 @@ def quantum_noise(
     """
     count = photons * np.exp(np.clip(np.median(body) - body, -2.2, 1.4))
     sigma = np.sqrt(1 / count + (READ_NOISE / count) ** 2).astype(np.float32)
-    return rng.standard_normal(shape, dtype=np.float32) * sigma
+    noise: Frames = rng.standard_normal(shape, dtype=np.float32)
+    return noise * sigma
 
 
 def slow_drift(rng: np.random.Generator, n_frames: int, size: int, strength: float) -> Frames:
@@ -188,7 +193,8 @@ def slow_drift(rng: np.random.Generator, n_frames: int, size: int, strength: flo
     field = enlarge(rng.normal(0, 0.5, (1, 4, 4)).astype(np.float32), size)
     wander = np.cumsum(rng.normal(0, 0.3, n_frames)).astype(np.float32)
     level = rng.normal(0, 1, n_frames).astype(np.float32)
-    return strength * (0.4 * wander[:, None, None] * field + 0.3 * level[:, None, None])
+    wave: Frames = 0.4 * wander[:, None, None] * field + 0.3 * level[:, None, None]
+    return np.float32(strength) * wave
 
 
 def window_to_bytes(frames: Frames) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""The frozen ranges from which acquisitions are drawn; alike for every class, so that none can be told by them."""
+"""The frozen ranges from which acquisitions are drawn, alike for every class so that none is told by them."""
 
 from __future__ import annotations
 
@@ -67,5 +67,7 @@ def load_ambient(preset: str = "training") -> Ambient:
     """
     presets = yaml.safe_load(resource("configs", "phantom_dsa.yaml").read_text(encoding="utf-8"))["presets"]
     if preset not in presets:
-        raise ClipmedError(f"No DSA phantom preset is called {preset!r}.", f"Choose one of: {', '.join(presets)}.")
+        raise ClipmedError(
+            f"No DSA phantom preset is called {preset!r}.", f"Choose one of: {', '.join(presets)}."
+        )
     return Ambient.model_validate(presets["training"] | presets[preset])

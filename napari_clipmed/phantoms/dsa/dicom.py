@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from napari_clipmed.io.dicom_write import Uids, write_xa
 from napari_clipmed.io.subtraction import Intensity, MaskItem
 from napari_clipmed.phantoms.dsa.study import SimulatedStudy, SimulatedView
-from napari_clipmed.phantoms.dsa.truth import truth_words
+from napari_clipmed.phantoms.dsa.truth import truth_arrays, truth_words
 from napari_clipmed.study import PatientIdentity
 
 OPEN_FIELD = 3900
@@ -24,7 +23,7 @@ ACQUIRED = datetime(2000, 1, 1, 12)
 
 
 def raw_frames(view: SimulatedView) -> NDArray[np.uint16]:
-    """What the detector counted: linear in X-ray intensity, 12 bits, bright where many X-rays arrive. (T, H, W)."""
+    """What the detector counted, (T, H, W): linear, 12 bits, bright where many X-rays arrive."""
     counts = OPEN_FIELD * np.exp(-(view.body + view.log))
     return np.clip(np.rint(counts), 0, 4095).astype(np.uint16)
 
@@ -70,12 +69,7 @@ def write_dicom(study: SimulatedStudy, folder: Path, name: str, seed: int) -> Pa
 
 def write_truth(study: SimulatedStudy, case: Path) -> None:
     """Write ``truth.json`` and ``truth.npz``, which `load_truth` reads."""
-    arrays = {
-        f"{field}_{name}": value
-        for name, view in study.views.items()
-        for field, value in asdict(view.truth).items()
-        if value is not None
-    }
-    np.savez_compressed(case / "truth.npz", **arrays)
+    arrays = truth_arrays({name: view.truth for name, view in study.views.items()})
+    np.savez_compressed(case / "truth.npz", **arrays)  # type: ignore[arg-type]
     words = truth_words(study.label, study.side, study.circulation) | {"synthetic": True}
     (case / "truth.json").write_text(json.dumps(words, indent=2), encoding="utf-8")

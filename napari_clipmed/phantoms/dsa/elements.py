@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_clipmed.phantoms.dsa.anatomy import BRAIN_CENTRE, Anatomy
-from napari_clipmed.phantoms.dsa.diseases import Circulation, Part
+from napari_clipmed.phantoms.dsa.anatomy import Anatomy
+from napari_clipmed.phantoms.dsa.brain import BRAIN_CENTRE
+from napari_clipmed.phantoms.dsa.circulation import Circulation, Part
 from napari_clipmed.phantoms.dsa.haemodynamics import Bolus
 
 FloatArray = NDArray[np.float64]
@@ -35,7 +36,7 @@ class Elements:
     concentration : (N, T) float32 array
         Relative to undiluted contrast.
     kind : (N,) array of str
-        ``artery``, ``vein``, ``early vein``, or the kind of a lesion's part (``aneurysm``, ``nidus``, ``net``…).
+        ``artery``, ``vein``, ``early vein``, or a lesion's part (``aneurysm``, ``nidus``, ``net``…).
     """
 
     points: FloatArray
@@ -115,10 +116,12 @@ def _parts(parts: list[Part], bolus: Bolus, times_s: FloatArray) -> list[Element
         shares = (np.arange(LINGER_STEPS) + 0.5) / LINGER_STEPS
         delays = -np.log1p(-shares) * linger if linger else np.zeros(1)
         spread = bolus.beta(arrival)
-        curve = sum(bolus.curve(times_s, arrival + delay, spread) for delay in delays) * (gain / len(delays))
+        curve = gain * np.mean([bolus.curve(times_s, arrival + delay, spread) for delay in delays], axis=0)
         mass = np.pi * radius**2 * length
         blocks.append(
-            Elements(points, along, radius, mass, arrival, curve.astype(np.float32), np.full(len(points), kind))
+            Elements(
+                points, along, radius, mass, arrival, curve.astype(np.float32), np.full(len(points), kind)
+            )
         )
     return blocks
 

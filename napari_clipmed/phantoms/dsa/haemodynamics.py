@@ -56,7 +56,9 @@ class Bolus:
         table = gammainc(self.alpha + 1, grid).astype(np.float32)
         since = (times_s[None] - arrival_s[:, None] - self.onset_s).astype(np.float32)
         inverse = (1 / beta_s[:, None]).astype(np.float32)
-        return _lookup(table, since * inverse) - _lookup(table, (since - np.float32(self.duration_s)) * inverse)
+        return _lookup(table, since * inverse) - _lookup(
+            table, (since - np.float32(self.duration_s)) * inverse
+        )
 
     def travel(self, tree: Tree, faster: FloatArray | None = None) -> FloatArray:
         """Seconds from the root to each node, (N,)."""

@@ -97,7 +97,7 @@ def splat(
 ) -> csc_matrix:
     """How a unit of concentration in each element shows on the detector, in mm of contrast.
 
-    An element is a row of soft discs that conserve its mass: a disc's Radon transform is a cylinder's profile.
+    An element is a row of soft discs that conserve its mass; a row of discs has a cylinder's profile.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def splat(
     mass_mm3 : (N,) array
         Volumes.
     along_mm : (N, 3) array, optional
-        Each element's extent, from end to end; laid out in steps of a pixel, so that thin vessels do not bead.
+        Each element's extent from end to end, laid out in steps of a pixel: thin vessels must not bead.
 
     Returns
     -------
@@ -147,7 +147,11 @@ Stamps = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 def _stamps(
-    where: NDArray[np.float64], radius: NDArray[np.float64], amount: NDArray[np.float64], reach: int, size: int
+    where: NDArray[np.float64],
+    radius: NDArray[np.float64],
+    amount: NDArray[np.float64],
+    reach: int,
+    size: int,
 ) -> Stamps:
     """Pixel indices and weights of discs of similar size, each (n, (2·reach+1)²)."""
     if reach <= 2:
@@ -159,7 +163,11 @@ def _stamps(
 
 
 def _gaussians(
-    where: NDArray[np.float64], amount: NDArray[np.float64], variance: NDArray[np.float64], reach: int, size: int
+    where: NDArray[np.float64],
+    amount: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    reach: int,
+    size: int,
 ) -> Stamps:
     """Pixel indices and weights of Gaussian spots, each (n, (2·reach+1)²)."""
     dx, dy, index, inside = _grid(where, reach, size)
@@ -170,8 +178,7 @@ def _gaussians(
 def _grid(
     where: NDArray[np.float64], reach: int, size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32], NDArray[np.bool_]]:
-    """Distances (n, k) across and down to the k = 2·reach+1 nearest columns and rows, their flat indices, and
-    which of them are on the detector (both (n, k²))."""
+    """Distances (n, k) to the k nearest columns and rows; flat indices (n, k²), and which are inside."""
     base = np.round(where).astype(np.int32)
     offset = np.arange(-reach, reach + 1, dtype=np.int32)
     column, row = base[:, :1] + offset, base[:, 1:] + offset
@@ -195,14 +202,21 @@ def render(matrix: csc_matrix, concentration: NDArray[np.float32], size: int) ->
 
 
 def render_blush(
-    camera: Camera, points: NDArray[np.float64], volume_mm3: NDArray[np.float64], concentration: NDArray[np.float32], spread_mm: float, factor: int = 4
+    camera: Camera,
+    points: NDArray[np.float64],
+    volume_mm3: NDArray[np.float64],
+    concentration: NDArray[np.float32],
+    spread_mm: float,
+    factor: int = 4,
 ) -> Frames:
     """Smooth tissue blush: wide soft blobs on a coarse detector, enlarged. Frames (T, H, W) in mm."""
     coarse = camera.coarser(factor)
     where, scale = coarse.project(points)
     sigma = spread_mm * float(np.median(scale))
     reach = int(np.ceil(2.2 * sigma))
-    index, weight = _gaussians(where, volume_mm3 * scale**2, np.full(len(points), sigma**2), reach, coarse.size)
+    index, weight = _gaussians(
+        where, volume_mm3 * scale**2, np.full(len(points), sigma**2), reach, coarse.size
+    )
     indptr = np.arange(len(points) + 1) * index.shape[1]
     matrix = csc_matrix((weight.ravel(), index.ravel(), indptr), shape=(coarse.size**2, len(points)))
     return enlarge(render(matrix, concentration, coarse.size), camera.size)
@@ -212,7 +226,7 @@ def enlarge(frames: Frames, size: int) -> Frames:
     """Linear enlargement of (T, h, w) to (T, size, size), as two matrix products."""
     across = _interpolation(frames.shape[2], size)
     down = _interpolation(frames.shape[1], size)
-    return down @ frames @ across.T
+    return np.asarray(down @ frames @ across.T, dtype=np.float32)
 
 
 @lru_cache(maxsize=16)

@@ -43,7 +43,9 @@ def simulate_sample(label: str, size: int = SAMPLE_SIZE) -> SimulatedStudy:
         When there is no such class.
     """
     if label not in TYPICAL:
-        raise ClipmedError(f"There is no simulated sample of {label!r}.", f"Choose one of: {', '.join(TYPICAL)}.")
+        raise ClipmedError(
+            f"There is no simulated sample of {label!r}.", f"Choose one of: {', '.join(TYPICAL)}."
+        )
     case, ambient = TYPICAL[label], load_ambient("sample")
     rng = np.random.default_rng([case.seed, 0])
     anatomy = grow_anatomy(rng, int(rng.uniform(*ambient.n_leaves)))

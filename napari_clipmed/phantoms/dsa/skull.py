@@ -62,8 +62,8 @@ def draw_head(rng: np.random.Generator, scale: NDArray[np.float64]) -> list[Soli
     jitter = rng.normal(1.0, 0.03, (len(solids), 3))
     return [
         Solid(
-            tuple(np.asarray(s.centre) * scale * (jitter[i] if i > 4 else 1)),  # type: ignore[arg-type]
-            tuple(np.asarray(s.axes) * scale * (jitter[i] if i > 4 else 1)),  # type: ignore[arg-type]
+            tuple(np.asarray(s.centre) * scale * (jitter[i] if i > 4 else 1)),
+            tuple(np.asarray(s.axes) * scale * (jitter[i] if i > 4 else 1)),
             s.per_mm,
             s.tilt_deg,
             s.jaw,
@@ -95,7 +95,9 @@ def _jaw(rng: np.random.Generator) -> list[Solid]:
             x, y = side * 29 * np.sin(angle), 30 + 34 * np.cos(angle)
             metal = 0.12 if rng.random() < 0.12 else 0.0
             solids.append(Solid((x, y, -67), (3.4, 3.6, 8.5), 0.035 + metal))
-            solids.append(Solid((x, y, -84), (3.2, 3.4, 8.0), 0.035 + (0.1 if rng.random() < 0.1 else 0), jaw=True))
+            solids.append(
+                Solid((x, y, -84), (3.2, 3.4, 8.0), 0.035 + (0.1 if rng.random() < 0.1 else 0), jaw=True)
+            )
     return solids
 
 

@@ -18,8 +18,9 @@ from napari_clipmed.phantoms.dsa.acquisition import (
     slow_drift,
 )
 from napari_clipmed.phantoms.dsa.anatomy import Anatomy
+from napari_clipmed.phantoms.dsa.circulation import Circulation, side_name
 from napari_clipmed.phantoms.dsa.config import Ambient
-from napari_clipmed.phantoms.dsa.diseases import Circulation, circulate, side_name
+from napari_clipmed.phantoms.dsa.diseases import circulate
 from napari_clipmed.phantoms.dsa.elements import Elements, Tissue, gather_elements, gather_tissue
 from napari_clipmed.phantoms.dsa.haemodynamics import Bolus, draw_bolus
 from napari_clipmed.phantoms.dsa.projection import IODINE_PER_MM, Camera, render, render_blush, splat
@@ -27,6 +28,7 @@ from napari_clipmed.phantoms.dsa.skull import Solid, attenuation, draw_head
 from napari_clipmed.phantoms.dsa.truth import ViewTruth, lesion_truth, vessel_maps
 
 Frames = NDArray[np.float32]
+
 
 @dataclass
 class SimulatedView:
@@ -88,7 +90,7 @@ def simulate_study(
     """One study of a patient.
 
     The acquisition, the flow and the unrest come from one stream of random numbers, the disease from another:
-    the same patient and seed with another label is the same study but for the disease (a counterfactual twin).
+    the same patient and seed with another label is the same study but for the disease: its twin.
 
     Parameters
     ----------

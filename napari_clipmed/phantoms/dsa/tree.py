@@ -1,7 +1,7 @@
 """A vessel tree: nodes in millimetres, each joined to its parent, grown towards targets.
 
-Axes of the patient: x to the patient's left, y to the front, z up; the origin lies between the two ends of the
-internal carotid arteries.
+Axes of the patient: x to the patient's left, y to the front, z up; the origin lies between the two ends of
+the internal carotid arteries.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ class TreeBuilder:
     _segment: list[NDArray[np.str_]] = field(default_factory=list)
     _count: int = 0
 
-    def _append(self, points: Points, parent: NDArray[np.int64], radius: NDArray[np.float64], name: str) -> None:
+    def _append(
+        self, points: Points, parent: NDArray[np.int64], radius: NDArray[np.float64], name: str
+    ) -> None:
         self._position.append(points)
         self._parent.append(parent)
         self._radius.append(radius)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from napari_clipmed.errors import UnreadableFileError
-from napari_clipmed.phantoms.dsa.diseases import Circulation
+from napari_clipmed.phantoms.dsa.circulation import Circulation
 from napari_clipmed.phantoms.dsa.elements import Elements
 from napari_clipmed.phantoms.dsa.projection import Camera, splat
 
@@ -85,8 +85,7 @@ def lesion_truth(camera: Camera, circulation: Circulation, elements: Elements) -
 def discs(column_row: NDArray[np.float64], radius_px: NDArray[np.float64], size: int) -> Mask:
     """Union of discs, (N, 2) centres and (N,) radii in pixels, as a (size, size) mask.
 
-    Radii of many discs are alike within a lesion; they are rounded to half pixels, so that each size needs one
-    distance map only.
+    Radii are alike within a lesion; rounded to half pixels, each size needs one distance map only.
     """
     mask = np.zeros((size, size), bool)
     centre = np.round(column_row).astype(int)
@@ -103,7 +102,7 @@ def discs(column_row: NDArray[np.float64], radius_px: NDArray[np.float64], size:
 def vessel_maps(
     camera: Camera, elements: Elements, thickness: NDArray[np.float32], times_s: NDArray[np.float64]
 ) -> dict[str, NDArray[Any]]:
-    """Masks of arteries and veins, and maps of arrival and time to peak; `thickness` (T, H, W) is free of motion."""
+    """Masks of arteries and veins, maps of arrival and time to peak; `thickness` (T, H, W) without motion."""
     size = camera.size
     maps: dict[str, NDArray[Any]] = {}
     venous = np.isin(elements.kind, ["vein", "early vein"])
@@ -141,12 +140,22 @@ def load_truth(folder: str | Path) -> Truth:
             f"{folder} holds no truth of a simulated study ({error}).",
             "Only studies written by `napari-clipmed phantom dsa --format dicom` carry one.",
         ) from error
-    names = sorted({key.rpartition("_")[2] for key in arrays})
-    views = {
-        name: ViewTruth(**{key.rpartition("_")[0]: value for key, value in arrays.items() if key.endswith(f"_{name}")})
-        for name in names
+    views: dict[str, dict[str, NDArray[Any]]] = {}
+    for key, value in arrays.items():
+        entry, _, view = key.rpartition("_")
+        views.setdefault(view, {})[entry] = value
+    found = {view: ViewTruth(**maps) for view, maps in views.items()}
+    return Truth(words["label"], words["side"], words["site"], words["severity"], words["report"], found)
+
+
+def truth_arrays(views: dict[str, ViewTruth]) -> dict[str, NDArray[Any]]:
+    """The truth's maps, each under ``<field>_<view>``, for an npz archive."""
+    return {
+        f"{entry.name}_{view}": value
+        for view, truth in views.items()
+        for entry in fields(truth)
+        if (value := getattr(truth, entry.name)) is not None
     }
-    return Truth(words["label"], words["side"], words["site"], words["severity"], words["report"], views)
 
 
 def truth_words(label: str, side: str, circulation: Circulation) -> dict[str, Any]:

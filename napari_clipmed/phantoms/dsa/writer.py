@@ -1,14 +1,14 @@
-"""Writes a folder of simulated studies, study by study, so that a reader may begin before the last is done."""
+"""Writes a folder of simulated studies one by one, so that a reader may begin before the last is done."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,62 +17,80 @@ from napari_clipmed.phantoms.dsa.anatomy import grow_anatomy
 from napari_clipmed.phantoms.dsa.config import load_ambient
 from napari_clipmed.phantoms.dsa.diseases import LABELS
 from napari_clipmed.phantoms.dsa.study import SimulatedStudy, simulate_study
+from napari_clipmed.phantoms.dsa.truth import truth_arrays, truth_words
 from napari_clipmed.progress import Progress
+
+Format = Literal["npz", "dicom"]
+TruthDepth = Literal["lesion", "full"]
 
 FORMAT_VERSION = 1
 TWINS = 6
 """Studies made of one training patient: other diseases, other acquisitions, the same vessels."""
 
+SHARES = {"train": 0.70, "val": 0.12, "test": 0.18}
+
 
 @dataclass(frozen=True)
-class Job:
-    """One patient: which studies to make of one tree."""
+class Recipe:
+    """What all studies of a folder share.
 
-    patient: str
+    Parameters
+    ----------
+    size : int
+        Pixels along each side.
+    preset : str
+        Acquisition preset of ``phantom_dsa.yaml``.
+    format : str
+        ``npz`` (windowed bytes for training) or ``dicom`` (raw frames for the reader).
+    truth : str
+        ``lesion``, or ``full`` for vessel masks and arrival maps too, which DICOM studies always carry.
+    """
+
+    size: int = 224
+    preset: str = "training"
+    format: Format = "npz"
+    truth: TruthDepth = "lesion"
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One patient: the split, the seed of the vessels, the studies to make, the number of the first."""
+
+    name: str
     split: str
     seed: int
     labels: tuple[str, ...]
-    first: int
-    size: int
-    preset: str
-    out: str
-    file_format: str
-    truth: str
+    first: int = 0
 
 
 def write_dsa_phantoms(
     n: int,
     seed: int,
     out: Path,
-    file_format: str = "npz",
+    format: Format = "npz",  # noqa: A002 - the word of the command line
     progress: Progress | None = None,
     workers: int = 1,
     size: int = 224,
     preset: str = "training",
-    truth: str = "lesion",
+    truth: TruthDepth = "lesion",
 ) -> Path:
     """Write `n` studies with their truth.
 
-    Patients are split 70/12/18 into train, validation and test; only training patients are rendered several times.
+    Patients are split 70/12/18 into train, validation and test. A training patient gives several studies;
+    those of validation and test are of one patient each.
 
     Parameters
     ----------
     n, seed : int
-        Number of studies and the seed of all draws.
+        Number of studies, and the seed from which all of them follow.
     out : Path
-        Folder; made if absent.
-    file_format : str
-        ``"npz"`` or ``"dicom"``.
+        Folder, created; rows are appended to ``studies.jsonl`` as studies are finished.
+    format, size, preset, truth
+        As `Recipe`.
     progress : Progress, optional
         Told after each patient.
     workers : int
         Processes.
-    size : int
-        Detector pixels along each side.
-    preset : str
-        Acquisition preset of ``phantom_dsa.yaml``.
-    truth : str
-        ``"lesion"`` or ``"full"`` (vessel masks, arrival and time-to-peak maps).
 
     Returns
     -------
@@ -80,9 +98,8 @@ def write_dsa_phantoms(
         The folder.
     """
     progress = progress or Progress()
-    studies = out / "studies"
-    studies.mkdir(parents=True, exist_ok=True)
-    jobs = plan(n, seed, size, preset, str(out), file_format, truth)
+    recipe = Recipe(size, preset, format, truth)
+    (out / "studies").mkdir(parents=True, exist_ok=True)
     manifest = {
         "kind": "dsa",
         "version": FORMAT_VERSION,
@@ -90,7 +107,7 @@ def write_dsa_phantoms(
         "n": n,
         "seed": seed,
         "size": size,
-        "format": file_format,
+        "format": format,
         "truth": truth,
         "preset": preset,
         "labels": list(LABELS),
@@ -99,91 +116,78 @@ def write_dsa_phantoms(
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     done = 0
     with (out / "studies.jsonl").open("w", encoding="utf-8") as lines:
-        for rows in _run(jobs, workers):
-            for row in rows:
-                lines.write(json.dumps(row) + "\n")
+        for rows in _each([(patient, recipe, out) for patient in plan_patients(n, seed)], workers):
+            lines.writelines(json.dumps(row) + "\n" for row in rows)
             lines.flush()
             done += len(rows)
-            progress.step("simulating", done, n)
+            progress.step("Simulating angiograms", done, n)
     return out
 
 
-def plan(n: int, seed: int, size: int, preset: str, out: str, file_format: str, truth: str) -> list[Job]:
-    """The patients, in mixed order of splits, with the classes of their studies in balance."""
+def plan_patients(n: int, seed: int) -> list[Patient]:
+    """The patients of `n` studies, splits in mixed order, the classes of each split in balance."""
     rng = np.random.default_rng([seed, 0])
-    counts = {"train": round(0.70 * n), "val": round(0.12 * n)}
+    counts = {split: round(share * n) for split, share in SHARES.items()}
     counts["test"] = n - counts["train"] - counts["val"]
-    jobs: list[Job] = []
+    patients: list[Patient] = []
     for split, total in counts.items():
+        bag = [str(label) for _ in range(-(-total // len(LABELS))) for label in rng.permutation(LABELS)][
+            :total
+        ]
         twins = TWINS if split == "train" else 1
-        bag: list[str] = []
-        while total > 0:
-            size_here = min(twins, total)
-            while len(bag) < size_here:
-                bag += list(rng.permutation(LABELS))
-            labels, bag = tuple(bag[:size_here]), bag[size_here:]
-            jobs.append(Job("", split, 0, labels, 0, size, preset, out, file_format, truth))
-            total -= size_here
-    order = rng.permutation(len(jobs))
-    first, result = 0, []
-    for number, index in enumerate(order):
-        job = jobs[index]
-        result.append(Job(f"P{seed:03d}-{number:05d}", job.split, seed * 1_000_003 + number, job.labels, first, size, preset, out, file_format, truth))
-        first += len(job.labels)
-    return result
+        patients += [Patient("", split, 0, tuple(bag[k : k + twins])) for k in range(0, total, twins)]
+    first, mixed = 0, []
+    for number, index in enumerate(rng.permutation(len(patients))):
+        name = f"P{seed:03d}-{number:05d}"
+        patient = replace(patients[index], name=name, seed=seed * 1_000_003 + number, first=first)
+        mixed.append(patient)
+        first += len(patient.labels)
+    return mixed
 
 
-def _run(jobs: list[Job], workers: int) -> Iterator[list[dict[str, Any]]]:
+def _each(jobs: list[tuple[Patient, Recipe, Path]], workers: int) -> Iterator[list[dict[str, Any]]]:
     if workers <= 1:
-        yield from map(make_patient, jobs)
+        yield from map(_write_patient, jobs)
         return
+    # Each process draws alone; more threads in each would only be in each other's way.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     with get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap(make_patient, jobs, chunksize=2)
+        yield from pool.imap(_write_patient, jobs)
 
 
-def make_patient(job: Job) -> list[dict[str, Any]]:
-    """Grow one patient and write all its studies; gives their rows of ``studies.jsonl``."""
-    ambient = load_ambient(job.preset)
-    rng = np.random.default_rng([job.seed, 0])
+def _write_patient(job: tuple[Patient, Recipe, Path]) -> list[dict[str, Any]]:
+    """Grow one patient and write all studies; gives their rows of ``studies.jsonl``."""
+    patient, recipe, out = job
+    ambient = load_ambient(recipe.preset)
+    rng = np.random.default_rng([patient.seed, 0])
     anatomy = grow_anatomy(rng, int(rng.uniform(*ambient.n_leaves)))
+    full = recipe.truth == "full" or recipe.format == "dicom"
     rows = []
-    for k, label in enumerate(job.labels):
-        seed = job.seed * 16 + k
-        study = simulate_study(anatomy, label, seed, ambient, job.size)
-        name = f"{job.first + k:06d}"
-        file = write_npz(study, Path(job.out) / "studies", name)
-        rows.append(
-            {
-                "id": name,
-                "patient": job.patient,
-                "split": job.split,
-                "label": label,
-                "side": study.side,
-                "site": study.circulation.site,
-                "severity": study.circulation.severity,
-                "report": study.circulation.sentence,
-                "file": f"studies/{file}",
-                "seed": seed,
-                "synthetic": True,
-            }
-        )
+    for k, label in enumerate(patient.labels):
+        seed, name = patient.seed * 16 + k, f"{patient.first + k:06d}"
+        study = simulate_study(anatomy, label, seed, ambient, recipe.size, full_truth=full)
+        file = _write_study(study, out / "studies", name, seed, recipe.format)
+        row = {"id": name, "patient": patient.name, "split": patient.split}
+        row |= truth_words(study.label, study.side, study.circulation)
+        rows.append(row | {"file": str(file.relative_to(out)), "seed": seed, "synthetic": True})
     return rows
 
 
-def write_npz(study: SimulatedStudy, folder: Path, name: str) -> str:
+def _write_study(study: SimulatedStudy, folder: Path, name: str, seed: int, format: Format) -> Path:  # noqa: A002
+    if format == "dicom":
+        from napari_clipmed.phantoms.dsa.dicom import write_dicom
+
+        return write_dicom(study, folder, name, seed)
+    return write_npz(study, folder, name)
+
+
+def write_npz(study: SimulatedStudy, folder: Path, name: str) -> Path:
     """One uncompressed archive; written beside and renamed, so that no half file is ever seen."""
-    arrays: dict[str, Any] = {}
-    for key, view in study.views.items():
+    arrays: dict[str, Any] = truth_arrays({key: view.truth for key, view in study.views.items()})
+    for key in study.views:
         arrays[key] = window_to_bytes(study.subtracted(key))
-        arrays[f"lesion_{key}"] = view.truth.lesion.astype(np.uint8)
-        arrays[f"visible_{key}"] = view.truth.visible
         arrays[f"times_ms_{key}"] = study.acquisition.times_s * 1000
-    scratch = folder / f".{name}.npz"
+    scratch, path = folder / f".{name}.npz", folder / f"{name}.npz"
     np.savez(scratch, **arrays)
-    scratch.replace(folder / f"{name}.npz")
-    return f"{name}.npz"
-
-
-__all__ = ["asdict", "make_patient", "plan", "write_dsa_phantoms", "write_npz"]
+    return scratch.replace(path)
