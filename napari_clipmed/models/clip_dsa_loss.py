@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_clipmed.models.clip_dsa import ClipDSA, ClipDSAOutput
+from napari_clipmed.models.clip_dsa import ClipDSA, ClipDSAOutput, Head
 
 Targets = Literal["paper", "class", "soft", "prototype"]
 PairTargets = Literal["instance", "class"]
@@ -73,8 +73,13 @@ class ClipDSALoss:
             ``ap``, ``la``, ``mv``, ``mc`` (those there are) and their mean ``total``.
         """
         text = network.text_features[labels] if text is None else text
-        losses = {}
-        for which, v in (("ap", output.v_ap), ("la", output.v_la), ("mv", output.v_mv)):
+        losses: dict[str, Tensor] = {}
+        heads: tuple[tuple[Head, Tensor | None], ...] = (
+            ("ap", output.v_ap),
+            ("la", output.v_la),
+            ("mv", output.v_mv),
+        )
+        for which, v in heads:
             if v is None:
                 continue
             if self.targets == "prototype":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -78,7 +78,7 @@ class ClipDSATraining(lightning.LightningModule):
     @property
     def best_network(self) -> ClipDSA:
         """What is validated and exported: the moving average, where there is one."""
-        return self.average.module if self.average is not None else self.network
+        return cast("ClipDSA", self.average.module) if self.average is not None else self.network
 
     @property
     def progress(self) -> float:
@@ -301,9 +301,10 @@ def train(
         raise ClipmedError(f"{data} has no training or no validation studies.")
     module = ClipDSATraining(recipe, labels, data, workers)
     folder = out / "checkpoints"
-    best_of = {"monitor": "val_auc", "mode": "max", "enable_version_counter": False}
-    latest = {"enable_version_counter": False, "save_on_train_epoch_end": True}
-    keep = [ModelCheckpoint(folder, BEST, **best_of), ModelCheckpoint(folder, LAST, **latest)]
+    keep = [
+        ModelCheckpoint(folder, BEST, monitor="val_auc", mode="max", enable_version_counter=False),
+        ModelCheckpoint(folder, LAST, save_on_train_epoch_end=True, enable_version_counter=False),
+    ]
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=1,

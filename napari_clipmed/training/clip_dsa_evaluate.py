@@ -93,7 +93,8 @@ def answer_studies(
     progress = progress or Progress()
     device = network.text_features.device
     logits: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*VIEWS, BOTH)}
-    described, hits = [], []
+    described: list[Tensor] = []
+    hits: list[bool] = []
     for number, row in enumerate(rows):
         progress.step("evaluating", number, len(rows))
         stored = load_study(row)
@@ -107,7 +108,7 @@ def answer_studies(
             output = network.forward_maps(maps["AP"][None], maps["LA"][None])
             for name in logits:
                 vector = getattr(output, f"v_{HEADS[name]}")
-                logits[name].append(network.logits(vector, HEADS[name])[0].double().cpu().numpy())  # type: ignore[arg-type]
+                logits[name].append(network.logits(vector, HEADS[name])[0].double().cpu().numpy())
         if describing:
             described += [describe(unique[name], given.frames) for name, given in inputs.items()]
         if len(hits) < pointing and any(view.lesion.any() for view in stored.values()):
@@ -199,6 +200,6 @@ def _points_at_lesion(
         "gradcam",
         {name: cam / top for name, cam in cams.items()},
         {name: given.index[given.repeats] for name, given in inputs.items()},
-        {name: tuple(given.field) for name, given in inputs.items()},
+        {name: given.field for name, given in inputs.items()},
     )
     return pointing_game(saliency, lesions).hit

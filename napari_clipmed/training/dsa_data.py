@@ -203,7 +203,8 @@ class TrainingStudies(Dataset[dict[str, Tensor]]):
                 index.append(_draw(len(view.frames), generator))
                 centre = 0.5 + jitter
             # The window stays inside the frame: repeated borders teach nothing.
-            windows.append(Window(*np.clip(centre, side / 2, 1 - side / 2).tolist(), side))
+            row, column = np.clip(centre, side / 2, 1 - side / 2).tolist()
+            windows.append(Window(row, column, side))
         images = self._images(view, np.array(index))
         pairs = [
             warp(torch.stack([image, images[-1]]), self.stage.crop, window, self.amounts, generator)
