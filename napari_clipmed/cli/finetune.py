@@ -109,6 +109,7 @@ def _run(teller: JsonTeller | TextTeller, job: Progress, order: Order) -> None:
         plan = make_plan(store, order.task, base)
         teller.plan(plan, base)
         if not order.plan_only:
+            plan.check()  # before the seconds that torch takes to load
             job.step("Starting")
             teller.done(_train(teller, job, order, store, base, plan))
 

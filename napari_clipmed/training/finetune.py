@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from napari_clipmed.errors import ClipmedError, ModelError, WorkspaceError
+from napari_clipmed.errors import ModelError, WorkspaceError
 from napari_clipmed.inference.device import choose_compute
 from napari_clipmed.models.card import STATISTICS_PREFIX, ModelCard, ModelEntry
 from napari_clipmed.models.registry import Registry, load_tensors
@@ -134,8 +134,7 @@ def evaluate_before_after(
 
 def _check(store: Store, base: ModelEntry, plan: FinetunePlan, out: Path) -> None:
     """Refuse before any work what could not be finished."""
-    if not plan.can_run:
-        raise ClipmedError(plan.problems[0])
+    plan.check()
     if base.card.task != plan.task:
         raise ModelError(
             f"{base.id!r} is a {base.card.task} model; it cannot be fine-tuned for {plan.task}.",

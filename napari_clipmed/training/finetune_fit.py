@@ -19,7 +19,7 @@ from napari_clipmed.progress import Progress
 from napari_clipmed.training.finetune_modules import FinetuneConfig, Tuner
 
 LEARNT = 0.05
-"""Training loss at which it stops: going on would make the model surer of itself and forgetful, not better."""
+"""Training loss at which it stops: going on would make the model surer and more forgetful, not better."""
 
 Collate = Callable[[Sequence[Any]], Any]
 

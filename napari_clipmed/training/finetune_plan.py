@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
 
+from napari_clipmed.errors import ClipmedError
 from napari_clipmed.models.card import ModelEntry
 from napari_clipmed.records import Case, PatientBasis, Revision, SplitRole, Store
 from napari_clipmed.training.snapshots import frame_name, runs_of
@@ -97,6 +98,11 @@ class FinetunePlan:
     def can_run(self) -> bool:
         """Whether there is anything to learn from."""
         return not self.problems
+
+    def check(self) -> None:
+        """Raise `ClipmedError` with the first of the problems, if there is one."""
+        if self.problems:
+            raise ClipmedError(self.problems[0])
 
     @property
     def fingerprint(self) -> str:

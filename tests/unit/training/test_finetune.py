@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -261,6 +262,18 @@ def test_a_read_only_workspace_is_refused_before_any_work(store: Store, tmp_path
         steps: list[Step] = []
         with pytest.raises(WorkspaceError, match="for reading only"):
             finetune(reader, base, plan(reader, "diagnosis", base), progress=Progress(steps.append))
+    assert steps == []
+
+
+def test_a_disk_that_is_too_full_is_refused_before_any_work(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 1)
+    base = diagnosis_model(tmp_path / "models")
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1000))
+    steps: list[Step] = []
+    with pytest.raises(WorkspaceError, match="0 MB left"):
+        finetune(store, base, plan(store, "diagnosis", base), progress=Progress(steps.append))
     assert steps == []
 
 
