@@ -158,13 +158,13 @@ def test_a_read_only_workspace_is_one_sentence(workspace: Path) -> None:
     guest = "import os\nif os.geteuid() == 0:\n    os.setgid(65534)\n    os.setuid(65534)\n"
     # All is imported first: the guest may not be allowed to read the interpreter's own folder.
     preload = f"""
-import tempfile
+import pathlib, tempfile
 from napari_clipmed.models.registry import default_registry
 from napari_clipmed.records import Store
 import napari_clipmed.cli, napari_clipmed.training.finetune_plan
 for name in napari_clipmed.cli._app.COMMAND_MODULES:
     __import__(f"napari_clipmed.cli.{{name}}")
-default_registry().list()
+default_registry(pathlib.Path({str(workspace)!r})).list()
 Store.open({str(workspace)!r}, read_only=True).close()
 tempfile.gettempdir()
 """
