@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     import napari
 
 CLASSIFY, EXPLAIN = "classify", "explain"
+OUTLINE_VALUE = 1
+"""Mask value that an outlined hot region gets."""
 KEY_CLASSIFY = "Alt+D"
 NO_STUDY = "Open a study first: drop a folder or a DICOM file on the window, or use the Study dock."
 NO_ANSWER = "Press Classify to ask the model about this study."
@@ -139,6 +143,7 @@ class DiagnosisDock(QWidget):
         self.bars.chosen.connect(self._explain)
         self.saliency_box.method_chosen.connect(lambda method: self._explain(self.bars.choice))
         self.saliency_box.overlay_switched.connect(self._switch_overlay)
+        self.saliency_box.outline_asked.connect(self._outline)
         self.saliency_box.opacity_changed.connect(self._fade_overlay)
         self.saliency_box.plot.jumped.connect(self._jump)
         self.shortcuts = DockShortcuts(
@@ -214,6 +219,36 @@ class DiagnosisDock(QWidget):
         for layer in self.session.cam_layers():
             layer.visible = self.saliency_box.overlay_on
             layer.events.visible.connect(self._on_layer_visible)
+
+    def _outline(self) -> None:
+        """Write the hot region of every shown frame into the editable mask of its view."""
+        saliency, study, session = self.session.saliency, self.session.study, self.session
+        if saliency is None or study is None:
+            return
+        targets = {
+            name: (index, session.frame_of(index), study.views[index].pixels.shape[1:])
+            for name in saliency.maps
+            if (index := session.view_index(name)) is not None
+        }
+
+        def work(progress: Progress) -> list[tuple[int, int, NDArray[np.bool_]]]:
+            from napari_clipmed.inference.hot_region import hot_region
+
+            return [
+                (index, frame, hot_region(saliency, name, frame, shape))
+                for name, (index, frame, shape) in targets.items()
+            ]
+
+        def write(outlines: list[tuple[int, int, NDArray[np.bool_]]]) -> None:
+            if study is not session.study:
+                return
+            hot = [outline for outline in outlines if outline[2].any()]
+            for index, frame, mask in hot:
+                session.write_mask(index, frame, mask, OUTLINE_VALUE)
+            if not hot:
+                session.message.emit("Nothing is hot in the frames shown; go to the decisive frame first.")
+
+        session.jobs.start(work, title="Outline", on_done=write, on_error=self.failure.tell, key="outline")
 
     # -- showing ------------------------------------------------------------------------------------------
 
@@ -291,7 +326,8 @@ class DiagnosisDock(QWidget):
 
     def _on_model_chosen(self, task: str) -> None:
         """Ask again when another model was chosen for a study that has been answered already."""
-        if task == "diagnosis" and self.session.diagnosis is not None:
+        diagnosis, chosen = self.session.diagnosis, self.session.model_id("diagnosis")
+        if task == "diagnosis" and diagnosis is not None and chosen not in ("", diagnosis.model_id):
             self.classify()
 
     def _switch_overlay(self, on: bool) -> None:

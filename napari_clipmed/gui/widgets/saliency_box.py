@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
     QLabel,
+    QPushButton,
     QSizePolicy,
     QSlider,
     QVBoxLayout,
@@ -33,11 +34,14 @@ class SaliencyBox(QWidget):
     overlay_switched : Signal(bool)
     opacity_changed : Signal(float)
         In [0, 1].
+    outline_asked : Signal
+        The hot region of the shown frames is wanted as an editable mask.
     """
 
     method_chosen = Signal(str)
     overlay_switched = Signal(bool)
     opacity_changed = Signal(float)
+    outline_asked = Signal()
 
     def __init__(self, methods: Mapping[str, str], parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -63,6 +67,12 @@ class SaliencyBox(QWidget):
         self.opacity_slider.valueChanged.connect(self._on_opacity)
         self._percent = QLabel(f"{self.opacity_slider.value()} %")
         self._percent.setMinimumWidth(self._percent.fontMetrics().horizontalAdvance("100 %"))
+        self.outline_button = QPushButton("Outline as mask")
+        self.outline_button.setObjectName("outline")
+        self.outline_button.setToolTip(
+            "Turn the hot region of the frames now shown into an editable mask (Ctrl+Z takes it back)"
+        )
+        self.outline_button.clicked.connect(lambda: self.outline_asked.emit())
         self.plot = AttentionPlot()
 
         grid = QGridLayout()
@@ -72,6 +82,7 @@ class SaliencyBox(QWidget):
         grid.addWidget(QLabel("Opacity"), 1, 0)
         grid.addWidget(self.opacity_slider, 1, 1)
         grid.addWidget(self._percent, 1, 2)
+        grid.addWidget(self.outline_button, 2, 1, 1, 2)
         grid.setColumnStretch(1, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
