@@ -50,6 +50,70 @@ def evaluate_clip_dsa(
         _show(figures)
 
 
+@evaluate_app.command("causal-clipseg")
+def evaluate_causal_clipseg(
+    data: Annotated[Path, typer.Option(help="QaTa-COV19 in the LanGuideMedSeg or the LViT layout.")],
+    split: Annotated[str, typer.Option(help="Train, Val or Test.")] = "Val",
+    model: Annotated[str | None, typer.Option(help="Id of a model; default: the chosen one.")] = None,
+    patients: Annotated[
+        Path | None, typer.Option(help="CSV with the columns id and patient; otherwise file names tell.")
+    ] = None,
+    wording: Annotated[
+        str, typer.Option(help="full, no-number, places-only, sides-only, generic or mirrored sentences.")
+    ] = "full",
+    native: Annotated[bool, typer.Option(help="Also at the size of the files.")] = False,
+    threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the probability.")] = 0.5,
+    rounds: Annotated[int, typer.Option(help="Bootstrap rounds of the 95 % interval.")] = 1000,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Dice and mean IoU, averaged over radiographs and pooled over pixels (not to be compared)."""
+    from napari_clipmed.errors import ClipmedError, ModelError
+    from napari_clipmed.inference.preprocess import Preprocessing
+    from napari_clipmed.models.registry import default_registry, load_network
+    from napari_clipmed.progress import Progress
+    from napari_clipmed.training.causal_clipseg_evaluate import WORDINGS, EvaluationPlan, evaluate
+    from napari_clipmed.training.qata_data import load_split, patients_of, read_patients
+
+    if wording not in WORDINGS:
+        raise ClipmedError(f"There is no wording {wording!r}.", f"Choose one of {', '.join(WORDINGS)}.")
+    registry = default_registry()
+    entry = registry.get(model) if model else registry.default("segmentation")
+    if entry.card.architecture != "causal-clipseg":
+        raise ModelError(
+            f"{entry.id!r} is a {entry.card.architecture} model.", "Choose a CausalCLIPSeg model."
+        )
+    table = read_patients(patients) if patients is not None else None
+    items = load_split(data, split, table)
+    known = patients_of(data, "Train", table) if split.lower() != "train" else frozenset()
+    network: Any = load_network(entry)
+    plan = EvaluationPlan(wording=wording, native=native, threshold=threshold, rounds=rounds)
+    with errors.status("evaluating …") as status:
+        progress = Progress(lambda step: status.update(f"{step.what} {step.done} of {step.total}"))
+        preprocessing = Preprocessing.from_card(entry.card.preprocessing)
+        figures = evaluate(network, items, preprocessing, plan, known, progress)
+    figures = {"model": entry.id, "split": split.capitalize()} | figures
+    if json:
+        print_json(figures)
+    else:
+        _show_masks(figures)
+
+
+def _show_masks(figures: dict[str, Any]) -> None:
+    """One table for people."""
+    low, high = figures["ci95"]["dice_mean"]
+    table = Table("", "Dice", "mIoU", title=f"{figures['model']}, {figures['split']}, n {figures['n']}")
+    for size, part in ((f"{figures['size']} px", figures), ("native", figures.get("native"))):
+        if part is not None:
+            for how in ("mean", "pooled"):
+                table.add_row(f"{how}, {size}", f"{part[f'dice_{how}']:.4f}", f"{part[f'miou_{how}']:.4f}")
+    console.print(table)
+    console.print(
+        f"95 % interval of the mean Dice {low:.4f} – {high:.4f} ({figures['patients']} patients); "
+        f"threshold {figures['threshold']}; {figures['empty_masks']}.",
+        highlight=False,
+    )
+
+
 def _show(figures: dict[str, Any]) -> None:
     """Two tables for people."""
     console.print(

@@ -35,7 +35,7 @@ def train_clip_dsa(
         torch.set_num_threads(threads)
     recipe = read_recipe(config)
     best = train(data, recipe, out, workers=workers)
-    entry = export(best, recipe, data, register or out / "models", command=_command(config))
+    entry = export(best, recipe, data, register or out / "models", command=_command("clip-dsa", config))
     console.print(f"Model [bold]{entry.id}[/] in {entry.folder}")
 
 
@@ -56,19 +56,26 @@ def train_causal_clipseg(
     from napari_clipmed.progress import Progress
     from napari_clipmed.training.causal_clipseg import train
     from napari_clipmed.training.segmentation_config import read_config
+    from napari_clipmed.training.segmentation_export import export
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     settings = read_config(config)
     with console.status("Starting…") as status:
         progress = Progress(lambda step: status.update(f"{step.what} {step.done}/{step.total}"))
         result = train(data, settings, out, patients, progress)
-        from napari_clipmed.training.segmentation_export import export
-
-        entry = export(result, settings, data, register or out / "models", patients, progress=progress)
+        entry = export(
+            result,
+            settings,
+            data,
+            register or out / "models",
+            patients=patients,
+            command=_command("causal-clipseg", config),
+            progress=progress,
+        )
     console.print(f"Model [bold]{entry.id}[/] in {entry.folder}")
 
 
-def _command(config: str) -> str:
+def _command(model: str, config: str) -> str:
     """What makes this model again, without paths of this machine."""
     name = Path(config).stem
-    return f"napari-clipmed train clip-dsa --data DIR --config {name} --out DIR"
+    return f"napari-clipmed train {model} --data DIR --config {name} --out DIR"

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
+from open_clip import CLIP
 from open_clip.modified_resnet import AttentionPool2d
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -48,6 +49,7 @@ class CoordConv(nn.Sequential):
         super().__init__(*conv_bn_relu(inputs + 2, outputs, 3))
 
     def forward(self, features: Tensor) -> Tensor:
+        """[B, inputs, h, w] to [B, outputs, h, w]."""
         b, _, h, w = features.shape
         x = torch.linspace(-1, 1, w, device=features.device, dtype=features.dtype)
         y = torch.linspace(-1, 1, h, device=features.device, dtype=features.dtype)
@@ -100,6 +102,7 @@ class CausalNeck(nn.Module):
         return F.avg_pool2d(v3, 2), self.reduce4(v4), self.carafe(v5)
 
     def forward(self, v3: Tensor, v4: Tensor, v5: Tensor) -> Separated:
+        """Mask each scale and its complement, and fuse both sets by the same convolution."""
         features = self.align(v3, v4, v5)
         masks = [masker(f) for masker, f in zip(self.maskers, features, strict=True)]
         causal = torch.cat([f * m for f, m in zip(features, masks, strict=True)], dim=1)
@@ -158,6 +161,7 @@ class TextDecoder(nn.Module):
         return logits
 
     def forward(self, features: Tensor, tau: Tensor) -> Tensor:
+        """Logits [B, 1, S, S] of fused features [B, C, S/16, S/16] and sentences [B, d]."""
         return self.correlate(self.vis(features), tau)
 
 
@@ -258,13 +262,17 @@ class CausalCLIPSeg(nn.Module):
         """
         return cls(**deepcopy(dict(config)), load_weights=False)
 
+    @property
+    def _clip(self) -> CLIP:
+        return cast("CLIP", self.backbone)
+
     def tokenize(self, sentences: Sequence[str]) -> Tensor:
         """Sentences to int64 tokens [n, context_length], over-long ones cut but for their end token."""
         return self.vocabulary(sentences)
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """v3, v4 and v5 at 1/8, 1/16 and 1/32 of the resolution of x [B, 3, S, S]; S divisible by 32."""
-        visual = self.backbone.visual
+        visual = modified_resnet(self.backbone)
         found = visual.forward_intermediates(x, indices=[2, 3, 4], intermediates_only=True)
         v3, v4, c5 = found["image_intermediates"]
         return v3, v4, dense_attention_pool(visual.attnpool, self.connect, c5)
@@ -282,8 +290,8 @@ class CausalCLIPSeg(nn.Module):
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """The sentence vector τ [B, d] of tokens [B, ≤ context_length]."""
-        context = self.backbone.context_length
-        return self.backbone.encode_text(F.pad(tokens, (0, context - tokens.shape[1])))
+        context = int(self.config["clip"]["text_cfg"]["context_length"])
+        return self._clip.encode_text(F.pad(tokens, (0, context - tokens.shape[1])))
 
     def decode(self, x: Tensor, tau: Tensor) -> Tensor:
         """Logits [B, 1, S, S] for a cached X and sentences τ; either may have a batch of one."""

@@ -12,12 +12,17 @@ right. `normalise` therefore asks which convention the typist uses, and says wha
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache
+from itertools import takewhile
 from typing import Literal
 
+import yaml
+
 from napari_clipmed.errors import ClipmedError
+from napari_clipmed.shipped import resource
 
 Convention = Literal["picture", "patient"]
 
@@ -27,6 +32,9 @@ SIDES = ("left", "right")
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 GENERIC = "pulmonary infection."
 """What the network reads when a prompt names neither side, zone nor number."""
+
+_LONGEST = 20_000
+"""Characters of a prompt that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -73,68 +81,89 @@ class Finding:
 
     def mirrored(self) -> Finding:
         """The same finding with left and right exchanged."""
-        swapped = [replace(place, side=other_side(place.side)) for place in self.places]
-        return replace(self, places=_ordered(swapped))
+        swapped = [replace(place, side=_other(place.side)) for place in self.places]
+        return replace(self, places=_left_first(swapped))
+
+    def completed(self) -> Finding:
+        """With the laterality that the places imply, and the two lungs that "bilateral" implies."""
+        if self.places and not self.laterality:
+            return replace(self, laterality="bilateral" if len(self.places) > 1 else "unilateral")
+        if self.laterality == "bilateral" and not self.places:
+            return replace(self, places=tuple(Place(side) for side in SIDES))
+        return self
 
 
-def other_side(side: str) -> str:
-    """Right for left, left for right."""
-    return SIDES[1 - SIDES.index(side)]
+@dataclass(frozen=True)
+class Prompt:
+    """A typed prompt and what becomes of it.
+
+    Parameters
+    ----------
+    text : str
+        As typed.
+    sentence : str
+        What the network reads, in the convention of the picture.
+    convention : "picture" or "patient"
+        Whose left the typed "left" meant.
+    finding : Finding
+        What was understood, in the convention of the picture.
+    notes : tuple of str
+        Sentences that the person must read.
+    """
+
+    text: str
+    sentence: str
+    convention: Convention
+    finding: Finding
+    notes: tuple[str, ...] = ()
 
 
-def _ordered(places: Sequence[Place]) -> tuple[Place, ...]:
-    return tuple(sorted(places, key=lambda place: SIDES.index(place.side)))
+@dataclass(frozen=True)
+class Preset:
+    """A sentence offered for choice."""
+
+    title: str
+    text: str
 
 
-_WORDS = {
-    **{word: word for word in (*ZONES, *SIDES, "bilateral", "unilateral", "lung", "area", "and")},
-    **{number: number for number in NUMBERS[1:]},
-    **{str(i): NUMBERS[i] for i in range(1, len(NUMBERS))},
-    "areas": "area",
-    "lungs": "lung",
-    "lobe": "lung",
-    "lobes": "lung",
-    "hemithorax": "lung",
-    "zone": "zone",
-    "zones": "zone",
-    "field": "zone",
-    "fields": "zone",
-    "whole": "all",
-    "entire": "all",
-    "complete": "all",
-    "diffuse": "all",
-    "mid": "middle",
-    "central": "middle",
-    "apical": "upper",
-    "apex": "upper",
-    "top": "upper",
-    "superior": "upper",
-    "inferior": "lower",
-    "basal": "lower",
-    "basilar": "lower",
-    "base": "lower",
-    "bottom": "lower",
-    "both": "both",
-    "left-sided": "left",
-    "right-sided": "right",
-    "single": "one",
-    "infected": "infected",
-    "infection": "infection",
-    "pulmonary": "pulmonary",
-}
-"""Words that carry meaning here, and the word of the grammar for each."""
+def normalise(text: str, convention: Convention = "picture") -> Prompt:
+    """Turn what a person typed into the sentence that the network was trained on.
 
-_LONG_WORDS = [word for word in _WORDS if len(word) >= 4]
+    Parameters
+    ----------
+    text : str
+        Any wording, of any length.
+    convention : "picture" or "patient"
+        Whose left is meant: of the picture as displayed (as in the data set), or of the patient.
 
-
-def _known(word: str) -> str:
-    """The grammar's word for a typed one, forgiving a slip or two in long words; "" when it means nothing."""
-    if word in _WORDS:
-        return _WORDS[word]
-    if len(word) < 4:
-        return ""
-    close = get_close_matches(word, _LONG_WORDS, n=1, cutoff=0.8)
-    return _WORDS[close[0]] if close else ""
+    Raises
+    ------
+    ClipmedError
+        For an empty prompt or an unknown convention.
+    """
+    if convention not in ("picture", "patient"):
+        raise ClipmedError(f"There is no side convention {convention!r}.", "Choose picture or patient.")
+    if not re.search(r"\w", text):
+        raise ClipmedError(
+            "The prompt is empty.",
+            'Describe where to look, for example "lower left lung", or choose a preset.',
+        )
+    words = _meanings(text[:_LONGEST])
+    finding = _understand(words).completed()
+    notes = []
+    if not finding:
+        notes.append(f'Neither side, zone nor number was recognised; the model read "{GENERIC}"')
+    if "not" in words:
+        notes.append("The model does not understand negation; say where to look, not where not to.")
+    if finding.laterality == "unilateral" and len(finding.places) > 1:
+        notes.append('The prompt says "unilateral" but names both lungs.')
+    if convention == "patient" and finding.places:
+        finding = finding.mirrored()
+        notes.append(
+            "Left and right were read as the patient's; the model's sentence names the sides of the picture."
+        )
+    sentence = finding.sentence if finding else GENERIC
+    return Prompt(text, sentence, convention, finding, tuple(notes))
 
 
 def parse(text: str) -> Finding:
@@ -150,40 +179,129 @@ def parse(text: str) -> Finding:
     Finding
         Empty (false) when nothing of the grammar was recognised.
     """
-    words = [known for known in map(_known, re.findall(r"[\w-]+", text.lower())) if known]
+    return _understand(_meanings(text))
+
+
+@cache
+def presets(name: str = "chest") -> tuple[Preset, ...]:
+    """The shipped example sentences, from ``resources/prompts``."""
+    content = yaml.safe_load(resource("prompts", f"{name}.yaml").read_text(encoding="utf-8"))
+    return tuple(Preset(**entry) for entry in content["presets"])
+
+
+@cache
+def _dictionary() -> tuple[dict[str, list[str]], frozenset[str]]:
+    """Words with their meanings, and words that only look like one of them."""
+    content = yaml.safe_load(resource("prompts", "qata_words.yaml").read_text(encoding="utf-8"))
+    return {word: meaning.split() for word, meaning in content["means"].items()}, frozenset(
+        content["unrelated"]
+    )
+
+
+def _meanings(text: str) -> list[str]:
+    """The words of the grammar that a text contains, in order."""
+    return [meaning for word in re.findall(r"[^\W_]+", text.lower()) for meaning in _meaning(word)]
+
+
+@cache
+def _long_words() -> list[str]:
+    return [word for word in _dictionary()[0] if len(word) >= 4]
+
+
+def _meaning(word: str) -> Sequence[str]:
+    """What a typed word means, forgiving a slip or two in long words; nothing when it is unknown."""
+    known, unrelated = _dictionary()
+    if word in known:
+        return known[word]
+    if not 4 <= len(word) <= 20 or word in unrelated:
+        return ()
+    close = get_close_matches(word, _long_words(), n=1, cutoff=0.75)
+    return known[close[0]] if close else ()
+
+
+def _understand(words: Sequence[str]) -> Finding:
     laterality = next((word for word in words if word in ("bilateral", "unilateral")), "")
-    areas = None
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        if word in NUMBERS and after in ("infected", "area"):
-            areas = NUMBERS.index(word)
-    return Finding(laterality, areas, _places(words))
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    areas = next(
+        (NUMBERS.index(word) for word, after in pairs if word in NUMBERS and after in ("infected", "area")),
+        None,
+    )
+    return Finding(laterality, areas, _places(words, laterality))
 
 
-def _places(words: Sequence[str]) -> tuple[Place, ...]:
-    """Zones belong to the lung that follows ("lower left lung") or went before ("left lung, lower zone")."""
+def _places(words: Sequence[str], laterality: str) -> tuple[Place, ...]:
+    """Bring zones and sides together, whichever of the two is named first.
+
+    "lower left lung", "left lower lobe", "left lung, lower zone" and "lower left and right lungs" are all
+    understood.
+    """
     found: dict[str, set[str]] = {}
     pending: set[str] = set()
-    for index, word in enumerate(words):
-        if word in ZONES:
-            pending.add(word)
-        elif word in SIDES or word == "both":
-            sides = SIDES if word == "both" else (word,)
-            following = _zones_directly_after(words[index + 1 :])
-            for side in sides:
-                found.setdefault(side, set()).update(pending or following)
+    unsided: set[str] = set()
+    rest = iter(_groups(words))
+    for sides, zones in rest:
+        if not sides and zones:
+            pending |= zones
+        elif not sides:  # the word "lung" closes a place
+            unsided |= pending
             pending = set()
-    if pending and len(found) == 1:
-        next(iter(found.values())).update(pending)
-    places = [Place(side, tuple(zone for zone in ZONES if zone in zones)) for side, zones in found.items()]
-    return _ordered(places)
+        else:
+            for side in sides:
+                found.setdefault(side, set()).update(pending or zones)
+            pending = set() if pending or not zones else pending
+    unsided |= pending
+    return _left_first([_place(side, zones) for side, zones in _settle(found, unsided, laterality).items()])
 
 
-def _zones_directly_after(words: Sequence[str]) -> set[str]:
-    """Zones between a side and its lung: "right lower lobe"."""
-    zones: set[str] = set()
-    for word in words:
+def _settle(found: dict[str, set[str]], unsided: set[str], laterality: str) -> dict[str, set[str]]:
+    """Give zones without a side to the lung that lacks zones, else to the other lung, else to both."""
+    if not unsided:
+        return found
+    if not found and laterality != "unilateral":
+        return {side: set(unsided) for side in SIDES}
+    bare = [side for side, zones in found.items() if not zones]
+    if not bare and len(found) == 1:
+        bare = [_other(next(iter(found)))]
+        found = {**found, bare[0]: set()}
+    return {side: zones | unsided if side in bare else zones for side, zones in found.items()}
+
+
+def _groups(words: Sequence[str]) -> Iterator[tuple[tuple[str, ...], set[str]]]:
+    """Cut the words into (sides, the zones right behind them), ((), zones) and, for "lung", ((), {})."""
+    index = 0
+    while index < len(words):
+        word = words[index]
+        index += 1
         if word in ZONES:
-            zones.add(word)
-        elif word != "and" or not zones:
-            break
-    return zones
+            yield (), {word}
+        elif word == "lung":
+            yield (), set()
+        elif word in SIDES or word == "both":
+            sides = [word]
+            while words[index : index + 1] == ["and"] and words[index + 1 : index + 2] in (
+                ["left"],
+                ["right"],
+            ):
+                sides.append(words[index + 1])
+                index += 2
+            after = list(takewhile(lambda w: w in ZONES or w == "and", words[index:]))
+            while after and after[-1] == "and":
+                after.pop()
+            if "and" in after and words[index + len(after) : index + len(after) + 1] != ["lung"]:
+                after = after[: after.index("and")]
+            belongs = words[index + len(after) : index + len(after) + 1] not in (["left"], ["right"])
+            zones = {w for w in after if w in ZONES} if belongs else set()
+            index += len(after) if belongs else 0
+            yield (SIDES if "both" in sides else tuple(sides)), zones
+
+
+def _place(side: str, zones: set[str]) -> Place:
+    return Place(side, tuple(zone for zone in ZONES if zone in zones))
+
+
+def _other(side: str) -> str:
+    return SIDES[1 - SIDES.index(side)]
+
+
+def _left_first(places: Sequence[Place]) -> tuple[Place, ...]:
+    return tuple(sorted(places, key=lambda place: SIDES.index(place.side)))

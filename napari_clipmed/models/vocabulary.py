@@ -40,6 +40,7 @@ class Vocabulary:
         return self._clip.vocab_size if self._clip is not None else len(self._ids)
 
     def __call__(self, sentences: Sequence[str]) -> Tensor:
+        """Tokens [n, context_length], int64."""
         if self._clip is not None:
             return self._clip(list(sentences))
         return torch.tensor([self._encode(sentence) for sentence in sentences], dtype=torch.int64)

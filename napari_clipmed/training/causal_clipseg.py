@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,18 +15,17 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor
-from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from napari_clipmed.errors import ClipmedError
+from napari_clipmed.inference.preprocess import normalise
 from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.causal_clipseg_loss import adversarial_losses
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.metrics_segmentation import SegmentationMetrics
 from napari_clipmed.training.qata_data import QaTaItem, load_split, read_patients, without_patients
-from napari_clipmed.training.segmentation_batches import QaTaDataset, augment, normalise
+from napari_clipmed.training.segmentation_batches import QaTaDataset, augment
 from napari_clipmed.training.segmentation_config import Optimisation, SegmentationConfig
 
 log = logging.getLogger(__name__)
@@ -46,27 +46,25 @@ class SegmentationTraining(lightning.LightningModule):
         self.network = network
         self.config = config
         decay = config.optimisation.average
-        self.average = (
-            AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
-        )
+        self.average = deepcopy(network).requires_grad_(False) if decay else None
         self.metrics = SegmentationMetrics()
+        self.schedule = CosineByBudget(config.optimisation)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """The schedule, which also decides the size of the input."""
+        return [self.schedule]
 
     @property
     def answering(self) -> CausalCLIPSeg:
         """The network that is validated and kept: the averaged one where there is one."""
-        return self.average.module if self.average is not None else self.network
-
-    @property
-    def fraction(self) -> float:
-        """How much of the run is over, in [0, 1]."""
-        schedule = next(c for c in self.trainer.callbacks if isinstance(c, CosineByBudget))
-        return schedule.fraction
+        return self.average if self.average is not None else self.network
 
     def training_step(self, batch: dict[str, Any], index: int) -> Tensor:
-        size = size_at(self.fraction, self.config.optimisation, self.config.preprocessing.size)
+        """The objective of an augmented batch at the size of this part of the run."""
+        size = size_at(self.schedule.fraction, self.config.optimisation, self.config.preprocessing.size)
         images, masks = batch["image"].float() / 255, batch["mask"].float()
         images, masks = augment(images, masks, size, self.config.augmentation)
-        x = normalise(images, self.config.preprocessing).contiguous(memory_format=torch.channels_last)
+        x = normalise(images[:, 0], self.config.preprocessing).contiguous(memory_format=torch.channels_last)
         tokens = self.network.tokenize(batch["sentence"]).to(self.device)
         losses = adversarial_losses(self.network, x, tokens, masks, self.config.objective)
         count = len(images)
@@ -75,26 +73,30 @@ class SegmentationTraining(lightning.LightningModule):
         return losses.total
 
     def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
+        """Move the running mean."""
         if self.average is not None:
-            self.average.update_parameters(self.network)
+            update_average(self.average, self.network, self.config.optimisation.average, self.global_step)
 
     def on_validation_epoch_start(self) -> None:
+        """Start counting."""
         self.metrics = SegmentationMetrics()
         self.answering.eval()
 
     def validation_step(self, batch: dict[str, Any], index: int) -> None:
+        """Count the overlaps of a batch."""
         logits = predict(self.answering, batch["image"], batch["sentence"], self.config)
         self.metrics.update(logits.sigmoid(), batch["mask"])
 
     def on_validation_epoch_end(self) -> None:
+        """Log the figures; the first one selects."""
         scores = self.metrics.compute()
         self.log("val/dice_mean", scores.dice_mean, prog_bar=True)
         self.log("val/dice_pooled", scores.dice_pooled)
         self.log("val/miou_mean", scores.miou_mean)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam or AdamW; norms and biases are not decayed."""
         settings = self.config.optimisation
-        # Norms, biases, embeddings and position embeddings are not decayed.
         plain = [p for p in self.network.parameters() if p.ndim < 2]
         matrices = [p for p in self.network.parameters() if p.ndim >= 2]
         groups = [
@@ -105,9 +107,26 @@ class SegmentationTraining(lightning.LightningModule):
         return kind(groups, lr=settings.lr)
 
 
-def predict(network: CausalCLIPSeg, images: Tensor, sentences: list[str], config: SegmentationConfig) -> Tensor:
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Exponential mean of weights and statistics, whose memory grows to `decay` so that it forgets its start.
+
+    Only what is stored is averaged: the mean of the text tower's mask, which holds -inf, would be NaN.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    for mean, current in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(current, 1 - decay)
+        else:
+            mean.copy_(current)
+
+
+def predict(
+    network: CausalCLIPSeg, images: Tensor, sentences: list[str], config: SegmentationConfig
+) -> Tensor:
     """Causal logits [B, 1, S, S], float32, for byte pictures [B, 1, S, S]."""
-    x = normalise(images.float() / 255, config.preprocessing).contiguous(memory_format=torch.channels_last)
+    x = normalise(images[:, 0].float() / 255, config.preprocessing)
+    x = x.contiguous(memory_format=torch.channels_last)
     tau = network.encode_text(network.tokenize(sentences).to(x.device))
     return network.decode(network.encode_image(x), tau).float()
 
@@ -126,11 +145,13 @@ class CosineByBudget(Callback):
         self._started = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Start the clock."""
         self._started = time.monotonic()
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, index: int
     ) -> None:
+        """Set the learning rate from what is over of the budget."""
         steps = self.settings.max_epochs * max(1, int(trainer.num_training_batches))
         fraction = trainer.global_step / steps
         if self.settings.max_minutes is not None:
@@ -142,8 +163,14 @@ class CosineByBudget(Callback):
             group["lr"] = self.settings.lr * factor
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, index: int
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        index: int,
     ) -> None:
+        """Stop when the budget is spent."""
         if self.fraction >= 1.0:
             trainer.should_stop = True
 
@@ -163,13 +190,20 @@ class Reporting(Callback):
         self._started = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, index: int
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        index: int,
     ) -> None:
+        """Say where the run is; raises when it should stop."""
         if index % 10 == 0:
             what = f"training, epoch {trainer.current_epoch + 1}"
             self.progress.step(what, index + 1, int(trainer.num_training_batches))
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Write the figures of an epoch to the log."""
         if trainer.sanity_checking:
             return
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -255,11 +289,15 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     splits = split_by_patient(data, config, patients)
-    size = config.preprocessing.size
     learned = QaTaDataset(
-        splits.train, size, config.augmentation.flip, config.sentences, config.seed, progress=progress
+        splits.train,
+        config.preprocessing,
+        config.augmentation.flip,
+        config.sentences,
+        config.seed,
+        progress=progress,
     )
-    judged = QaTaDataset(splits.selection, size, progress=progress)
+    judged = QaTaDataset(splits.selection, config.preprocessing, progress=progress)
     log.info("%d radiographs to learn from, %d to select by", len(learned), len(judged))
     network = CausalCLIPSeg(**config.model).to(memory_format=torch.channels_last)
     module = SegmentationTraining(network, config)
@@ -293,7 +331,6 @@ def _trainer(config: SegmentationConfig, out: Path, callbacks: list[Callback]) -
         max_epochs=settings.max_epochs,
         precision=config.precision,
         callbacks=[
-            CosineByBudget(settings),
             EarlyStopping(MONITORED, mode="max", patience=settings.patience),
             *callbacks,
         ],

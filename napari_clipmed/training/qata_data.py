@@ -51,7 +51,9 @@ def load_split(root: Path, split: str, patients: Mapping[str, str] | None = None
     """
     name = split.capitalize()
     if name not in SPLITS:
-        raise UnreadableFileError(f"QaTa-COV19 has no split {split!r}.", f"Choose one of {', '.join(SPLITS)}.")
+        raise UnreadableFileError(
+            f"QaTa-COV19 has no split {split!r}.", f"Choose one of {', '.join(SPLITS)}."
+        )
     table, images, masks = _locate(Path(root), name)
     items: dict[str, QaTaItem] = {}
     missing: list[str] = []
@@ -94,6 +96,14 @@ def read_patients(path: Path) -> dict[str, str]:
         raise UnreadableFileError(
             f"{path} is no table of patients.", "It needs the columns id and patient."
         ) from error
+
+
+def patients_of(root: Path, split: str, patients: Mapping[str, str] | None = None) -> frozenset[str]:
+    """The patients of a split; none where the folder does not hold that split."""
+    try:
+        return frozenset(item.patient for item in load_split(root, split, patients))
+    except UnreadableFileError:
+        return frozenset()
 
 
 def without_patients(items: Sequence[QaTaItem], other: Sequence[QaTaItem]) -> list[QaTaItem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from napari_clipmed.inference.preprocess import percentile_window, window_greys
+from napari_clipmed.inference.preprocess import Preprocessing, fit_frames, prepare_film
 from napari_clipmed.models.prompts import Finding, parse
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.qata_data import QaTaItem
-from napari_clipmed.training.segmentation_config import Augmentation, Preprocessing
+from napari_clipmed.training.segmentation_config import Augmentation
 from napari_clipmed.training.sentence_variation import VariationConfig, vary
 
 
@@ -27,8 +28,8 @@ class QaTaDataset(Dataset[dict[str, Any]]):
     Parameters
     ----------
     items : sequence of QaTaItem
-    size : int
-        Side of the square that pictures and masks are brought to.
+    preprocessing : Preprocessing
+        Grey window and square that pictures and masks are brought to, as for inference.
     flip : float
         Probability of a mirrored picture, with left and right exchanged in its sentence.
     variation : VariationConfig or None
@@ -40,7 +41,7 @@ class QaTaDataset(Dataset[dict[str, Any]]):
     def __init__(
         self,
         items: Sequence[QaTaItem],
-        size: int,
+        preprocessing: Preprocessing,
         flip: float = 0.0,
         variation: VariationConfig | None = None,
         seed: int = 0,
@@ -51,13 +52,15 @@ class QaTaDataset(Dataset[dict[str, Any]]):
         self.variation = variation
         self._rng = np.random.default_rng(seed)
         self._findings = [parse(item.sentence) for item in self.items]
-        self._images = np.empty((len(self.items), size, size), np.uint8)
+        side = preprocessing.size
+        self._images = np.empty((len(self.items), side, side), np.uint8)
         self._masks = np.empty_like(self._images)
         for index, item in enumerate(self.items):
             if progress is not None and index % 50 == 0:
                 progress.step("reading radiographs", index, len(self.items))
-            self._images[index] = _windowed(_read(item.image, size, Image.Resampling.BILINEAR))
-            self._masks[index] = _read(item.mask, size, Image.Resampling.NEAREST) > 127
+            film = prepare_film(read_grey(item.image), preprocessing)
+            self._images[index] = (film * 255).round().numpy()
+            self._masks[index] = fit_mask(read_grey(item.mask), preprocessing).numpy()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -77,26 +80,20 @@ class QaTaDataset(Dataset[dict[str, Any]]):
         return self._findings[index]
 
 
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """A picture as (H, W) bytes."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("L"))
+
+
+def fit_mask(mask: NDArray[np.uint8], preprocessing: Preprocessing) -> Tensor:
+    """A mask on the model's square, (S, S) bool."""
+    greys = torch.from_numpy((mask > 127).astype(np.float32))
+    return fit_frames(greys[None], preprocessing.size, preprocessing.fit, pad=0.0)[0] >= 0.5
+
+
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels))[None]
-
-
-def _read(path: Any, size: int, resampling: Image.Resampling) -> NDArray[np.uint8]:
-    with Image.open(path) as picture:
-        grey = picture.convert("L")
-        return np.asarray(grey if grey.size == (size, size) else grey.resize((size, size), resampling))
-
-
-def _windowed(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Stretch the greys of a film as inference does, where films come with 8 to 16 bits."""
-    return (window_greys(pixels, *percentile_window(pixels)) * 255).round().astype(np.uint8)
-
-
-def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Grey values [B, 1, S, S] in [0, 1] to the three normalised channels that CLIP's tower expects."""
-    mean = torch.tensor(preprocessing.mean, device=images.device)[:, None, None]
-    std = torch.tensor(preprocessing.std, device=images.device)[:, None, None]
-    return (images - mean) / std
 
 
 def augment(images: Tensor, masks: Tensor, size: int, config: Augmentation) -> tuple[Tensor, Tensor]:

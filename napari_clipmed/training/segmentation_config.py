@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_clipmed.errors import ClipmedError
+from napari_clipmed.inference.preprocess import Preprocessing
 from napari_clipmed.models.causal_clipseg_loss import ObjectiveConfig
 from napari_clipmed.shipped import resource
 from napari_clipmed.training.sentence_variation import VariationConfig
@@ -18,14 +19,6 @@ SHIPPED = resource("configs")
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Preprocessing(_Section):
-    """Side of the square input, and CLIP's grey normalisation."""
-
-    size: int = 224
-    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
-    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
 
 class Augmentation(_Section):
@@ -74,7 +67,7 @@ class SegmentationConfig(_Section):
     id: str
     title: str
     model: dict[str, Any]
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = Field(default_factory=lambda: Preprocessing(fit="squash"))
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     sentences: VariationConfig = Field(default_factory=VariationConfig)
     augmentation: Augmentation = Augmentation()

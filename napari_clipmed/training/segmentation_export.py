@@ -1,0 +1,139 @@
+"""From a trained CausalCLIPSeg to a model with a card: rounded, measured on data it never saw, registered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from napari_clipmed.errors import ClipmedError
+from napari_clipmed.models.card import ModelCard, ModelEntry
+from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
+from napari_clipmed.models.registry import Registry
+from napari_clipmed.progress import Progress
+from napari_clipmed.training.causal_clipseg import TrainingResult
+from napari_clipmed.training.causal_clipseg_evaluate import WORDINGS, EvaluationPlan, evaluate
+from napari_clipmed.training.metrics_segmentation import EMPTY_CONVENTION
+from napari_clipmed.training.qata_data import QaTaItem, load_split, patients_of, read_patients
+from napari_clipmed.training.segmentation_config import SegmentationConfig
+
+LICENCE = (
+    "CC BY-NC-SA 3.0 IGO, as the QaTa-COV19 data set that it was trained on. Research use only; attribution: "
+    "QaTa-COV19 by Qatar University and Tampere University (Degerli et al.), sentences by LViT (Li et al., "
+    "IEEE Transactions on Medical Imaging 2024)."
+)
+LIMITS = (
+    "Research use only, not for diagnosis.",
+    "Trained on chest X-rays with COVID-19 lesions only: it marks something in healthy or other chests too.",
+    "Its sentences name the left and right of the PICTURE, as in QaTa-COV19, which is the patient's other side.",
+    "It knows the words of QaTa-COV19 (sides, zones, numbers of areas); other words are ignored.",
+)
+
+
+def export(
+    result: TrainingResult,
+    config: SegmentationConfig,
+    data: Path,
+    root: Path,
+    *,
+    patients: Path | None = None,
+    command: str = "",
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> ModelEntry:
+    """Register a network under the id of its configuration, whole or not at all.
+
+    Everything is measured with the weights rounded to half precision, as they will be loaded, on the
+    validation split, none of whose patients took part in training.
+
+    Parameters
+    ----------
+    result : TrainingResult
+        Its network is rounded in place.
+    config : SegmentationConfig
+    data : Path
+        The data set.
+    root : Path
+        Root of models.
+    patients : Path, optional
+        Table with the patient of each id.
+    command : str
+        What made it, for the card.
+    replace : bool
+        Exchange a model of the same id.
+    """
+    progress = progress or Progress()
+    network = result.network
+    state = half_precision(network)
+    table = read_patients(patients) if patients is not None else None
+    validation = load_split(data, "Val", table)
+    known = patients_of(data, "Train", table)
+    card = ModelCard(
+        id=config.id,
+        title=config.title,
+        task="segmentation",
+        architecture="causal-clipseg",
+        config=network.config,
+        preprocessing=config.preprocessing.to_card(),
+        calibration={"threshold": 0.5},
+        data=_story(result, config),
+        licence=LICENCE,
+        seed=config.seed,
+        command=command,
+        metrics=measure(network, validation, config, known, progress),
+        limits=list(LIMITS),
+    )
+    return Registry([root]).register(card, state, replace=replace)
+
+
+def _story(result: TrainingResult, config: SegmentationConfig) -> str:
+    """What it learned from, for people."""
+    chosen = (
+        f"{result.n_selection} more, of other patients, chose the epoch"
+        if config.selection
+        else "the validation split chose the epoch"
+    )
+    return (
+        f"QaTa-COV19 v2 with the sentences of LViT: {result.n_train} radiographs of the official training "
+        f"split; {chosen}; {result.n_left_out} were left out because their patients appear in the validation split."
+    )
+
+
+def half_precision(network: CausalCLIPSeg) -> dict[str, Tensor]:
+    """Round the weights to float16 in place; the rounded state dict. Counters and indices stay as they are."""
+    state = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in network.state_dict().items()
+    }
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise ClipmedError("A weight of the network is too large for half precision, or not a number.")
+    network.load_state_dict(state)
+    return state
+
+
+def measure(
+    network: CausalCLIPSeg,
+    validation: list[QaTaItem],
+    config: SegmentationConfig,
+    training_patients: frozenset[str],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Figures for the card: the data set's sentences, and mean Dice when they say less, or the wrong side."""
+    full = evaluate(
+        network, validation, config.preprocessing, training_patients=training_patients, progress=progress
+    )
+    by_wording = {"full": full["dice_mean"]}
+    for wording in WORDINGS:
+        if wording != "full":
+            plan = EvaluationPlan(wording=wording, rounds=1)
+            answer = evaluate(network, validation[::4], config.preprocessing, plan, progress=progress)
+            by_wording[wording] = answer["dice_mean"]
+    return {
+        "split": "QaTa-COV19 Val (official), 224 px, threshold 0.5",
+        **full,
+        "dice_mean_by_wording": by_wording,
+        "by_wording_n": len(validation[::4]),
+        "empty_masks": EMPTY_CONVENTION,
+    }
