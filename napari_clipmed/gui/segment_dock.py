@@ -242,6 +242,11 @@ class SegmentDock(QWidget):
             load, title="Read the presets", on_done=self.prompt.offer_presets, on_error=self.failure.tell
         )
 
+    @property
+    def proposed(self) -> MaskProposal | None:
+        """The mask that waits to be taken or discarded."""
+        return self._proposal[0] if self._proposal else None
+
     # -- judging ------------------------------------------------------------------------------------------
 
     def _on_threshold(self, threshold: float) -> None:
