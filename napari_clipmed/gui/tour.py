@@ -1,7 +1,7 @@
 """The main job in a real window, by the clicks and keys of a person, with photographs.
 
-Used by the demo and by the end-to-end tests. A tour waits for each answer as a person would, measures how long that
-took, and raises the sentence that the window showed when a step fails.
+Used by the demo and by the end-to-end tests. A tour waits for each answer as a person would, measures how
+long that took, and raises the sentence that the window showed when a step fails.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Tour:
         part = self.docks[dock].findChild(kind, name)
         if part is None:
             raise LookupError(f"The {dock} dock has no {name!r}")
-        return part  # type: ignore[no-any-return]
+        return part
 
     def click(self, dock: str, kind: type[QWidget], name: str) -> None:
         """Press a button of a dock with the left mouse button."""

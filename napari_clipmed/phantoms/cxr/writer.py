@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_clipmed.phantoms.cxr.film import Film, FilmRecipe, draw_film
 from napari_clipmed.progress import Progress
@@ -115,7 +116,7 @@ def _write_one(job: _Job) -> dict[str, Any]:
     }
 
 
-def _arrays(film: Film) -> dict[str, np.ndarray]:
+def _arrays(film: Film) -> dict[str, NDArray[Any]]:
     return {
         "mask": film.mask.astype(np.uint8),
         "all_areas": film.all_areas,
@@ -125,7 +126,8 @@ def _arrays(film: Film) -> dict[str, np.ndarray]:
 
 def _write_npz(film: Film, folder: Path, name: str) -> Path:
     path = folder / f"{name}.npz"
-    np.savez_compressed(path, image=(film.image >> 4).astype(np.uint8), **_arrays(film))
+    arrays: dict[str, Any] = {"image": (film.image >> 4).astype(np.uint8), **_arrays(film)}
+    np.savez_compressed(path, **arrays)
     return path
 
 
@@ -145,7 +147,8 @@ def _write_dicom(film: Film, folder: Path, name: str, seed: int) -> Path:
         synthetic=True,
         description="SIMULATED chest film",
     )
-    np.savez_compressed(case / "truth.npz", **_arrays(film))
+    truth: dict[str, Any] = dict(_arrays(film))
+    np.savez_compressed(case / "truth.npz", **truth)
     words = {"prompt": film.prompt, "paraphrase": film.paraphrase, "synthetic": True, **film.truth}
     (case / "truth.json").write_text(json.dumps(words, indent=2))
     return case
