@@ -29,6 +29,8 @@ VIEW_CODES = {
     "399067008": Projection.LA,
     "R-10206": Projection.AP,
     "R-10214": Projection.PA,
+    "R-40888": Projection.PA,
+    "R-102CD": Projection.LA,
     "R-10236": Projection.LA,
     "R-10232": Projection.LA,
 }

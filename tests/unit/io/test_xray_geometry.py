@@ -45,7 +45,7 @@ def test_a_rotational_run_has_no_label() -> None:
 
 
 @pytest.mark.parametrize(
-    ("position", "expected"), [("PA", "PA"), ("ap", "AP"), ("LL", "LA"), ("", "UNKNOWN"), ("XX", "UNKNOWN")]
+    ("position", "expected"), [("PA", "PA"), ("AP", "AP"), ("LL", "LA"), ("", "UNKNOWN"), ("XX", "UNKNOWN")]
 )
 def test_films_follow_view_position(position, expected) -> None:
     assert film_projection(header(ViewPosition=position))[0] == expected
