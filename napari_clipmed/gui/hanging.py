@@ -22,6 +22,7 @@ from napari_clipmed.gui.layers import (
     image_layer,
     layer_name,
     native_window,
+    padded,
     place_views,
     spatial,
     tag_of,
@@ -186,10 +187,10 @@ class Hanging:
     def show_native(self, native: bool) -> bool:
         """Switch between the subtracted and the unsubtracted frames; whether any view has both."""
         changed = False
-        for image, view in zip(self.images, self.study.views, strict=True):
+        for image, view, place in zip(self.images, self.study.views, self.placements, strict=True):
             if view.native is None:
                 continue
-            image.data = view.native if native else view.pixels
+            image.data = padded(view.native if native else view.pixels, place.n_shown)
             image.contrast_limits = contrast_limits(native_window(view) if native else view.window)
             changed = True
         self.native = native and changed

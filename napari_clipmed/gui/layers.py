@@ -6,12 +6,13 @@ carries `axis_labels`, `units` and `scale`; napari drops the units of all layers
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_clipmed.gui.theme import MASK_COLOURS
 from napari_clipmed.study import DisplayWindow, Projection, Study, View
@@ -79,6 +80,8 @@ class Placement:
         Same for all views of a study.
     shape : (int, int)
         Height and width in pixels.
+    n_shown : int
+        Frames of the image layer: those of the view, and blank ones where `reachable_frames` asks for them.
     """
 
     scale: tuple[float, float, float]
@@ -86,6 +89,7 @@ class Placement:
     units: tuple[str, str, str]
     axis_labels: tuple[str, str, str]
     shape: tuple[int, int]
+    n_shown: int
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -97,11 +101,6 @@ class Placement:
         """Whether a world point lies in the picture."""
         y0, x0, y1, x1 = self.box
         return y0 <= y < y1 and x0 <= x < x1
-
-    def moved(self, dy: float, dx: float) -> Placement:
-        """The same picture elsewhere."""
-        t, y, x = self.translate
-        return Placement(self.scale, (t, y + dy, x + dx), self.units, self.axis_labels, self.shape)
 
     def sub_box(
         self, box: tuple[float, float, float, float], grid: tuple[int, int]
@@ -156,12 +155,48 @@ def place_views(study: Study) -> tuple[Placement, ...]:
     ]
     shapes = [(view.pixels.shape[1], view.pixels.shape[2]) for view in study.views]
     gap = GAP * max(shape[1] * scale[2] for shape, scale in zip(shapes, scales, strict=True))
+    n_shown = reachable_frames([view.n_frames for view in study.views], [scale[0] for scale in scales])
     placements, left = [], 0.0
-    for shape, scale in zip(shapes, scales, strict=True):
+    for shape, scale, n_frames in zip(shapes, scales, n_shown, strict=True):
         corner = (0.0, scale[1] / 2 - shape[0] * scale[1] / 2, left + scale[2] / 2)
-        placements.append(Placement(scale, corner, units, labels, shape))
+        placements.append(Placement(scale, corner, units, labels, shape, n_frames))
         left += shape[1] * scale[2] + gap
     return tuple(placements)
+
+
+def reachable_frames(n_frames: Sequence[int], intervals: Sequence[float]) -> list[int]:
+    """How many frames each layer must have so that the slider reaches every frame of every view.
+
+    napari's slider goes in steps of the shortest interval and not beyond the last whole step, so that the
+    last frame of a slower, longer run could not be chosen; blank frames behind the faster run lengthen it.
+
+    Parameters
+    ----------
+    n_frames : sequence of int
+        Frames of each view.
+    intervals : sequence of float
+        World units from frame to frame of each view.
+    """
+    step = min(intervals)
+    last = max((n - 1) * interval for n, interval in zip(n_frames, intervals, strict=True))
+    stop = np.floor(last / step + 1e-9) * step
+    reached = all(
+        round(min(stop, (n - 1) * interval) / interval) == n - 1
+        for n, interval in zip(n_frames, intervals, strict=True)
+    )
+    shown = list(n_frames)
+    if not reached:
+        shown[list(intervals).index(step)] = int(np.ceil(last / step)) + 1
+    return shown
+
+
+def padded(frames: NDArray[np.generic], n_shown: int) -> NDArray[np.generic]:
+    """Frames with blank ones behind them; the same array where none are missing."""
+    missing = n_shown - len(frames)
+    if missing <= 0:
+        return frames
+    blank = np.full((missing, *frames.shape[1:]), frames.min(), dtype=frames.dtype)
+    return np.concatenate([frames, blank])
 
 
 def view_names(study: Study) -> tuple[str, ...]:
@@ -266,7 +301,7 @@ def image_layer(view: View, index: int, name: str, placement: Placement, study_h
     from napari.layers import Image
 
     layer = Image(
-        view.pixels,
+        padded(view.pixels, placement.n_shown),
         name=name,
         rgb=False,
         contrast_limits=contrast_limits(view.window),

@@ -19,6 +19,7 @@ from napari_clipmed.gui.layers import (
     image_layer,
     labels_layer,
     place_views,
+    reachable_frames,
     time_in_ms,
     view_names,
 )
@@ -33,6 +34,29 @@ def test_views_lie_side_by_side_and_never_overlap():
     assert (ap.box[0] + ap.box[2]) / 2 == pytest.approx((la.box[0] + la.box[2]) / 2)
     assert ap.units == la.units == ("ms", "mm", "mm")
     assert (ap.scale[0], la.scale[0]) == (250.0, 200.0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 40), st.sampled_from([33.0, 100.0, 133.0, 200.0, 250.0])),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_the_slider_reaches_every_frame_of_every_view(runs):
+    n_frames, intervals = [n for n, _ in runs], [interval for _, interval in runs]
+    shown = reachable_frames(n_frames, intervals)
+    step, last = min(intervals), max((n - 1) * i for n, i in zip(shown, intervals, strict=True))
+    ticks = np.arange(int(last / step + 1e-9) + 1) * step
+    for n, interval, n_shown in zip(n_frames, intervals, shown, strict=True):
+        assert n_shown >= n
+        assert set(range(n)) <= set(np.round(ticks / interval).astype(int))
+
+
+def test_blank_frames_are_added_only_where_needed():
+    assert reachable_frames([8, 6], [250.0, 200.0]) == [8, 10]
+    assert reachable_frames([16, 12], [250.0, 250.0]) == [16, 12]
+    assert reachable_frames([16, 16], [250.0, 249.9]) == [16, 16]
 
 
 def test_different_matrices_are_physically_equal():
