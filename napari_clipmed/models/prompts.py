@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Literal
 
 import yaml
@@ -221,7 +221,7 @@ def _meaning(word: str) -> Sequence[str]:
 
 def _understand(words: Sequence[str]) -> Finding:
     laterality = next((word for word in words if word in ("bilateral", "unilateral")), "")
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = pairwise([*words, ""])
     areas = next(
         (NUMBERS.index(word) for word, after in pairs if word in NUMBERS and after in ("infected", "area")),
         None,
