@@ -60,7 +60,7 @@ def heat_on(
     level = map_coordinates(heat, np.meshgrid(rows, columns, indexing="ij"), order=1, mode="nearest")
     stops = np.linspace(0, 1, len(_VIRIDIS))
     colour = np.stack([np.interp(level, stops, _VIRIDIS[:, channel]) for channel in range(3)], axis=-1)
-    alpha = 0.75 * np.clip((level - 0.1) / 0.5, 0, 1)[..., None]
+    alpha = 0.6 * np.clip((level - 0.1) / 0.5, 0, 1)[..., None]
     return np.asarray((1 - alpha) * grey[..., None] + alpha * colour, dtype=np.uint8)
 
 
@@ -93,7 +93,7 @@ def _heading(study: Study, diagnosis: Diagnosis, saliency: Saliency, width: int)
     title = dict(zip(diagnosis.labels, diagnosis.titles, strict=True))
     lines = [
         f"{title[saliency.label]}  {diagnosis.combined[saliency.label]:.2f}    {saliency.method}",
-        f"Model {diagnosis.model_id}. Research use only, not for diagnosis.",
+        f"Model {diagnosis.model_id}, one heat scale for all frames. Research use only, not for diagnosis.",
         *(["SIMULATED study"] if study.synthetic else []),
         *(
             ["UNLIKE THE TRAINING DATA: do not rely on the probabilities"]

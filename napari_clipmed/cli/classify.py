@@ -62,7 +62,8 @@ def classify(
     registry = registry_of(workspace)
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
-    engine = Engine(model_of(registry, "diagnosis", model), device=device, precision=precision)
+    entry = model_of(registry, "diagnosis", model)
+    engine = Engine(entry, device=device, precision=precision)
     answers = []
     with progress_line("Reading headers") as progress:
         for number, source in enumerate(find_sources(paths, progress), start=1):
@@ -73,7 +74,7 @@ def classify(
     if as_json:
         print_json({"studies": answers, "failed": failed, "out": str(out), "device": engine.compute.reason})
     else:
-        console.print(f"{len(answers) - failed} answered, {failed} failed. JSON and overlays are in {out}.")
+        console.print(f"{len(answers) - failed} answered by {entry.id}, {failed} failed. Files are in {out}.")
         console.print(RESEARCH_USE, style="dim")
     if failed:
         raise typer.Exit(EXIT_FAILED)
@@ -220,7 +221,8 @@ def _show(answer: dict[str, Any]) -> None:
             errors.print(f"  {escape(answer['hint'])}", highlight=False)
         return
     simulated = "  [bold yellow]SIMULATED[/]" if answer["synthetic"] else ""
-    table = Table(title=title + simulated, title_justify="left", box=None, pad_edge=False)
+    console.print(f"[bold]{title}[/]{simulated}", highlight=False)
+    table = Table(box=None, pad_edge=False)
     probabilities = answer["probabilities"]
     shown = probabilities.get("both") or next(iter(probabilities.values()))
     for heading in ("class", *probabilities, ""):

@@ -47,15 +47,15 @@ def assign_views(study: Study) -> tuple[dict[str, int], list[str]]:
         if name not in index and free and (not index or len(projections) == 2):
             position = free.pop(0)
             index[name] = position
-            notes.append(f"View {position + 1} is {_named(projections[position])}; it was read as {name}.")
+            notes.append(f"The {_named(projections[position])} was read as {name}.")
             if len(projections) == 1:
                 break
     if len(index) == 1:
         only = next(iter(index))
         notes.append(f"Only the {only} view is there; the answer is that of the single-view {only} head.")
-    unused = [str(i + 1) for i in range(len(projections)) if i not in index.values()]
+    unused = [_named(p) for i, p in enumerate(projections) if i not in index.values()]
     if unused:
-        notes.append(f"Not used for the diagnosis: view {', '.join(unused)}.")
+        notes.append(f"Not used for the diagnosis: the {', the '.join(unused)}.")
     return {name: index[name] for name in VIEWS if name in index}, notes
 
 
@@ -107,6 +107,6 @@ def view_attention(weights: NDArray[np.float32], prepared: ModelInput) -> ViewAt
 
 def _named(projection: Projection) -> str:
     return {
-        Projection.OBLIQUE: "oblique",
-        Projection.UNKNOWN: "of unknown direction",
-    }.get(projection, f"another {projection}")
+        Projection.OBLIQUE: "oblique view",
+        Projection.UNKNOWN: "view of unknown direction",
+    }.get(projection, f"further {projection} view")

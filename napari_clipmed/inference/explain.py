@@ -75,20 +75,21 @@ class _RawMaps:
         return cam
 
 
-class _ThinEigen:
-    """Mixin for EigenCAM: the same first principal component from a thin SVD, a hundred times faster.
+class _SmallEigen:
+    """Mixin for EigenCAM: the same first principal component, from the small Gram matrix of the places.
 
-    An SVD leaves the sign open; it is chosen so that the strongest response is positive, as in the package's
-    `get_2d_projection_with_sign_correction`.
+    The package decomposes (places × channels) with all singular vectors, half a minute for 32 frames. The
+    sign, which no decomposition fixes, is chosen so that the strongest response is positive, as in the
+    package's `get_2d_projection_with_sign_correction`.
     """
 
     def get_cam_image(
         self, _input: Any, _layer: Any, _targets: Any, activations: NDArray[np.float32], *_rest: Any
     ) -> NDArray[np.float32]:
         places = np.moveaxis(activations.reshape(*activations.shape[:2], -1), 1, 2)
-        centred = places - places.mean(axis=1, keepdims=True)
-        _, _, components = np.linalg.svd(centred, full_matrices=False)
-        cam = (centred @ components[:, 0, :, None])[..., 0]
+        centred = (places - places.mean(axis=1, keepdims=True)).astype(np.float64)
+        energies, vectors = np.linalg.eigh(centred @ np.moveaxis(centred, 1, 2))
+        cam = vectors[..., -1] * np.sqrt(np.maximum(energies[:, -1:], 0))
         strongest = np.take_along_axis(cam, np.abs(cam).argmax(axis=1)[:, None], axis=1)
         cam = np.asarray(cam * np.where(strongest < 0, -1, 1), np.float32)
         return cam.reshape(len(cam), *activations.shape[2:])
@@ -108,7 +109,7 @@ def raw_method(method: str) -> type:
     import pytorch_grad_cam
 
     package_class = getattr(pytorch_grad_cam, METHODS[method])
-    mixins = (_ThinEigen, _RawMaps) if method == "eigencam" else (_RawMaps,)
+    mixins = (_SmallEigen, _RawMaps) if method == "eigencam" else (_RawMaps,)
     return type(f"Raw{METHODS[method]}", (*mixins, package_class), {})
 
 
