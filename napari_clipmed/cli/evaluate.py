@@ -25,6 +25,7 @@ def evaluate_clip_dsa(
 ) -> None:
     """ACC, macro F1, AUC of scores and of decisions, each class against the normal one, with intervals."""
     from napari_clipmed.errors import ModelError
+    from napari_clipmed.inference.device import choose_compute
     from napari_clipmed.inference.preprocess import Preprocessing
     from napari_clipmed.models.labels import LabelSet
     from napari_clipmed.models.registry import default_registry, load_network
@@ -42,7 +43,9 @@ def evaluate_clip_dsa(
     network: Any = load_network(entry)
     with errors.status("evaluating …") as status:
         progress = Progress(lambda step: status.update(f"{step.what} {step.done} of {step.total}"))
-        answers = answer_studies(network, rows, labels, preprocessing, pointing=pointing, progress=progress)
+        answers = answer_studies(
+            network, rows, labels, preprocessing, choose_compute(), pointing=pointing, progress=progress
+        )
     figures = {"model": entry.id, "split": split} | report(answers, labels, entry.card.calibration, rounds)
     if json:
         print_json(figures)
@@ -142,11 +145,8 @@ def _show(figures: dict[str, Any]) -> None:
     console.print(confusion)
     for key, part in figures["by_severity"].items():
         for group, values in part["groups"].items():
-            console.print(
-                f"{key}, {part['measure']} {group}: n {values['n']}, sensitivity {values['sensitivity']:.2f}, "
-                f"AUC {values['auc_vs_normal']:.2f}",
-                highlight=False,
-            )
+            found = f"sensitivity {values['sensitivity']:.2f}, AUC {values['auc_vs_normal']:.2f}"
+            console.print(f"{key}, {part['measure']} {group}: n {values['n']}, {found}", highlight=False)
 
 
 def _interval(interval: list[float] | None) -> str:

@@ -36,7 +36,7 @@ from napari_clipmed.training.metrics_classification import macro_auc, pairwise_a
 logger = logging.getLogger(__name__)
 
 BEST, LAST = "best", "last"
-VALIDATION_STUDIES = 240
+VALIDATION_STUDIES = 160
 """At most so many are looked at during training; the evaluation takes all."""
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.classify import HEADS, temperature
+from napari_clipmed.inference.device import Compute
 from napari_clipmed.inference.explain import raw_cams
 from napari_clipmed.inference.outofdistribution import describe
 from napari_clipmed.inference.pointing import pointing_game
@@ -67,6 +68,7 @@ def answer_studies(
     rows: Sequence[StudyRow],
     labels: LabelSet,
     preprocessing: Preprocessing,
+    compute: Compute,
     *,
     pointing: int = 0,
     describing: bool = False,
@@ -77,7 +79,9 @@ def answer_studies(
     Parameters
     ----------
     network : ClipDSA
-        In eval mode, on the device to use.
+        Placed here where `compute` says, for inference only.
+    compute : Compute
+        Device and precision, `inference.device.choose_compute`.
     pointing : int
         Play the pointing game on so many diseased studies.
     describing : bool
@@ -91,7 +95,7 @@ def answer_studies(
     if not rows:
         raise ClipmedError("There are no studies to evaluate.", "Choose another split or folder.")
     progress = progress or Progress()
-    device = network.text_features.device
+    compute.place(network)
     logits: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*VIEWS, BOTH)}
     described: list[Tensor] = []
     hits: list[bool] = []
@@ -99,11 +103,8 @@ def answer_studies(
         progress.step("evaluating", number, len(rows))
         stored = load_study(row)
         inputs = {name: prepare_run(view.frames, preprocessing) for name, view in stored.items()}
-        with torch.inference_mode():
-            unique = {
-                name: network.trunk(normalise(given.frames.to(device), preprocessing)).float()
-                for name, given in inputs.items()
-            }
+        unique = {name: _maps(network, given, preprocessing, compute) for name, given in inputs.items()}
+        with torch.no_grad():
             maps = {name: unique[name][torch.from_numpy(given.repeats)] for name, given in inputs.items()}
             output = network.forward_maps(maps["AP"][None], maps["LA"][None])
             for name in logits:
@@ -112,9 +113,8 @@ def answer_studies(
         if describing:
             described += [describe(unique[name], given.frames) for name, given in inputs.items()]
         if len(hits) < pointing and any(view.lesion.any() for view in stored.values()):
-            kept = {name: part.clone().cpu() for name, part in maps.items()}
             lesions = {name: view.lesion > 0 for name, view in stored.items()}
-            hits.append(_points_at_lesion(network, kept, inputs, labels.index(row.label), lesions))
+            hits.append(_points_at_lesion(network, maps, inputs, labels.index(row.label), lesions))
     return Answers(
         list(rows),
         np.array([labels.index(row.label) for row in rows]),
@@ -183,6 +183,13 @@ def _group_name(low: float, high: float) -> str:
     if np.isinf(low):
         return f"below {high:g}"
     return f"{low:g} or more" if np.isinf(high) else f"{low:g} to {high:g}"
+
+
+def _maps(network: ClipDSA, given: ModelInput, preprocessing: Preprocessing, compute: Compute) -> Tensor:
+    """Trunk maps of the different frames of a view."""
+    images = compute.send(normalise(given.frames, preprocessing))
+    with compute.running():
+        return network.trunk(images).float()
 
 
 def _points_at_lesion(

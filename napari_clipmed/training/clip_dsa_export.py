@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from napari_clipmed.inference.device import choose_compute
 from napari_clipmed.inference.outofdistribution import fit_statistics
 from napari_clipmed.inference.preprocess import Preprocessing
 from napari_clipmed.models.card import ModelCard, ModelEntry
@@ -24,7 +25,7 @@ from napari_clipmed.training.clip_dsa_recipe import ClipDSARecipe
 from napari_clipmed.training.dsa_data import read_rows
 from napari_clipmed.training.metrics_classification import calibration_error
 
-STATISTICS_STUDIES = 400
+STATISTICS_STUDIES = 160
 """Training studies whose features describe what the model has seen."""
 
 POINTING_STUDIES = 200
@@ -66,13 +67,15 @@ def export(
     labels = LabelSet.named(recipe.label_set)
     network = load_checkpoint(checkpoint, recipe, labels)
     state = half_precision(network)
+    compute = choose_compute()
     preprocessing = Preprocessing(network.image_size, recipe.n_frames, recipe.fit)
 
     def ask(split: str, most: int | None = None, pointing: int = 0) -> Answers:
         rows = read_rows(data, split)[:most]
         return answer_studies(
-            network, rows, labels, preprocessing, pointing=pointing, describing=True, progress=progress
-        )
+            network, rows, labels, preprocessing, compute,
+            pointing=pointing, describing=True, progress=progress,
+        )  # fmt: skip
 
     seen, held_out = ask("train", STATISTICS_STUDIES), ask("val")
     calibration: dict[str, Any] = {"temperature": fit_temperatures(held_out)}
@@ -80,7 +83,8 @@ def export(
     assert seen.descriptors is not None and held_out.descriptors is not None
     statistics, thresholds = fit_statistics(seen.descriptors, held_out.descriptors)
     calibration |= thresholds
-    metrics = {"val": report(held_out, labels, calibration, rounds)}
+    metrics: dict[str, Any] = {"precision": f"{compute.precision} on {compute.device}"}
+    metrics |= {"val": report(held_out, labels, calibration, rounds)}
     metrics["val"]["calibration_error_uncalibrated"] = round(
         calibration_error(held_out.probabilities("both", {}), held_out.truth), 4
     )
