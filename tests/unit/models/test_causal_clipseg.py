@@ -90,7 +90,7 @@ def test_equation_2_masks_and_complements_share_every_feature(tiny):
     for feature, masker in zip(features, tiny.neck.maskers, strict=True):
         mask = masker(feature)
         assert mask.shape == feature.shape == (2, 64, 4, 4)
-        assert 0 < mask.min() and mask.max() < 1
+        assert mask.min() > 0 and mask.max() < 1
         causal.append(mask * feature)
         confounder.append((1 - mask) * feature)
         torch.testing.assert_close(causal[-1] + confounder[-1], feature)

@@ -36,7 +36,7 @@ def test_against_torchmetrics():
     each = [(dice(p, t).item(), iou(p, t).item()) for p, t in zip(probability, truth, strict=True)]
     assert scores.dice_mean == pytest.approx(sum(d for d, _ in each) / 7, abs=1e-6)
     assert scores.miou_mean == pytest.approx(sum(j for _, j in each) / 7, abs=1e-6)
-    # Pooled figures obey Dice = 2J/(1+J), means of Dice and IoU do not: how one tells papers' protocols apart.
+    # Pooled figures obey Dice = 2J/(1+J), means do not: how one tells the protocols of papers apart.
     assert scores.dice_pooled == pytest.approx(2 * scores.miou_pooled / (1 + scores.miou_pooled))
 
 
