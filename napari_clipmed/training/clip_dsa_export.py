@@ -83,7 +83,10 @@ def export(
     assert seen.descriptors is not None and held_out.descriptors is not None
     statistics, thresholds = fit_statistics(seen.descriptors, held_out.descriptors)
     calibration |= thresholds
-    metrics: dict[str, Any] = {"precision": f"{compute.precision} on {compute.device}"}
+    metrics: dict[str, Any] = {
+        "training": effort(checkpoint),
+        "precision": f"{compute.precision} on {compute.device}",
+    }
     metrics |= {"val": report(held_out, labels, calibration, rounds)}
     metrics["val"]["calibration_error_uncalibrated"] = round(
         calibration_error(held_out.probabilities("both", {}), held_out.truth), 4
@@ -99,7 +102,7 @@ def export(
         label_set=labels.model_dump(mode="json"),
         preprocessing=preprocessing.to_card(),
         calibration=calibration,
-        data=describe_data(data),
+        data=describe_data(data, recipe),
         licence="BSD-3-Clause",
         seed=recipe.seed,
         command=command,
@@ -140,14 +143,27 @@ def fit_temperature(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> fl
     return float(np.exp(best.x))
 
 
-def describe_data(data: Path) -> str:
-    """One sentence on what a model learned from."""
+def effort(checkpoint: Path) -> dict[str, Any]:
+    """How long the exported weights had been trained."""
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    minutes = round(content["elapsed"] / 60, 1)
+    return {"epochs": content["epoch"] + 1, "steps": content["global_step"], "minutes": minutes}
+
+
+def describe_data(data: Path, recipe: ClipDSARecipe) -> str:
+    """What a model learned from, and what it was told besides the class."""
     rows = read_rows(data)
     parts = []
     for split in ("train", "val", "test"):
         part = [row for row in rows if row.split == split]
         parts.append(f"{split} {len(part)} studies of {len({row.patient for row in part})} patients")
-    return f"SIMULATED angiograms (phantom dsa): {'; '.join(parts)}; no patient is in two splits."
+    told = f"SIMULATED angiograms (phantom dsa): {'; '.join(parts)}; no patient is in two splits."
+    if any(stage.location for stage in recipe.stages):
+        told += (
+            " In training only, the true place of the lesion and the frames that show it were auxiliary"
+            " targets; their heads are discarded."
+        )
+    return told
 
 
 def figure_limits(metrics: dict[str, Any], labels: LabelSet) -> list[str]:
