@@ -14,6 +14,8 @@ from napari_clipmed.phantoms.dsa.veins import grow_veins
 VARIANTS = {"fetal PCA": 0.2, "hypoplastic A1": 0.1, "cross flow": 0.25, "infundibulum": 0.08}
 """Normal variants and how often they are drawn."""
 
+COMMON_CAROTID_SHARE = 0.12
+
 
 @dataclass(frozen=True)
 class Anatomy:
@@ -29,6 +31,8 @@ class Anatomy:
         Head size relative to the reference, along x, y, z.
     variants : tuple of str
         Normal variants present.
+    common_carotid : bool
+        Whether contrast is injected below the bifurcation, so that face, scalp and dura fill as well.
     """
 
     side: int
@@ -36,6 +40,12 @@ class Anatomy:
     veins: Tree
     scale: NDArray[np.float64]
     variants: tuple[str, ...]
+    common_carotid: bool = False
+
+    @property
+    def injection(self) -> str:
+        """The injected vessel."""
+        return "common carotid" if self.common_carotid else "internal carotid"
 
 
 def grow_anatomy(rng: np.random.Generator, n_leaves: int = 420) -> Anatomy:
@@ -50,9 +60,10 @@ def grow_anatomy(rng: np.random.Generator, n_leaves: int = 420) -> Anatomy:
     """
     side = int(rng.choice([-1, 1]))
     variants = tuple(name for name, share in VARIANTS.items() if rng.random() < share)
-    arteries = grow_arteries(rng, n_leaves, variants)
+    common = bool(rng.spawn(1)[0].random() < COMMON_CAROTID_SHARE)
+    arteries = grow_arteries(rng, n_leaves, variants, common)
     veins = grow_veins(rng, n_leaves // 2)
     scale = rng.normal(1.0, 0.04, 3).clip(0.9, 1.1)
     for tree in (arteries, veins):
         tree.position = tree.position * scale * np.array([side, 1, 1])
-    return Anatomy(side, arteries, veins, scale, variants)
+    return Anatomy(side, arteries, veins, scale, variants, common)

@@ -21,10 +21,11 @@ def control(draw: Draw) -> Circulation:
     circulation = draw.healthy()
     if "infundibulum" in draw.anatomy.variants:
         circulation.parts.append(infundibulum(draw, circulation))
-    variants = ", ".join(draw.anatomy.variants)
-    circulation.sentence = f"Normal {draw.side} internal carotid angiogram, no cerebrovascular disease." + (
-        f" Normal variants: {variants}." if variants else ""
+    circulation.sentence = (
+        f"Normal {draw.side} {draw.anatomy.injection} angiogram, no disease of the vessels."
     )
+    if draw.anatomy.variants:
+        circulation.sentence += f" Normal variants: {', '.join(draw.anatomy.variants)}."
     return circulation
 
 

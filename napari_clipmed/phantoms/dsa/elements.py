@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from napari_clipmed.phantoms.dsa.anatomy import Anatomy
 from napari_clipmed.phantoms.dsa.brain import BRAIN_CENTRE
 from napari_clipmed.phantoms.dsa.circulation import Circulation, Part
+from napari_clipmed.phantoms.dsa.external_carotid import EXTERNAL
 from napari_clipmed.phantoms.dsa.haemodynamics import Bolus
 
 FloatArray = NDArray[np.float64]
@@ -152,7 +153,7 @@ def gather_tissue(
     """Capillaries around and below the end branches; the blush fades where flow is stolen or blocked."""
     tree = anatomy.arteries
     leaves = tree.leaves
-    leaves = leaves[~np.isin(tree.segment[leaves], ["ophthalmic", "PComA", "AChA"])]
+    leaves = leaves[~np.isin(tree.segment[leaves], [*EXTERNAL, "ophthalmic", "PComA", "AChA"])]
     leaves = np.repeat(leaves, 3)
     inward = rng.uniform(0.62, 1.0, (len(leaves), 1))
     points = BRAIN_CENTRE + (tree.position[leaves] - BRAIN_CENTRE) * inward

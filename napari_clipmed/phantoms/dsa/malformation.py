@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from napari_clipmed.phantoms.dsa.brain import lateral_point
 from napari_clipmed.phantoms.dsa.circulation import Circulation, Draw, FloatArray, Part
+from napari_clipmed.phantoms.dsa.external_carotid import EXTERNAL
 from napari_clipmed.phantoms.dsa.tree import Points, meander, smooth_curve
 
 SITES = {"frontal": 0.28, "parietal": 0.28, "temporal": 0.2, "occipital": 0.09, "deep": 0.15}
@@ -76,7 +77,8 @@ def _feeders(draw: Draw, centre: Points, wanted: int) -> list[NDArray[np.int64]]
     """Paths to the root from the nearest arteries that are not of one branch, downstream first."""
     tree = draw.anatomy.arteries
     feeders: list[NDArray[np.int64]] = []
-    for node in np.argsort(np.linalg.norm(tree.position - centre, axis=1))[:400]:
+    far = np.isin(tree.segment, EXTERNAL) * 1e3
+    for node in np.argsort(np.linalg.norm(tree.position - centre, axis=1) + far)[:400]:
         path = tree.path_to_root(int(node))
         if not any(np.isin(path[:12], other).any() for other in feeders):
             feeders.append(path)

@@ -10,7 +10,6 @@ import numpy as np
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.phantoms.dsa.anatomy import grow_anatomy
 from napari_clipmed.phantoms.dsa.config import load_ambient
-from napari_clipmed.phantoms.dsa.dicom import write_dicom
 from napari_clipmed.phantoms.dsa.study import SimulatedStudy, simulate_study
 
 SAMPLE_SIZE = 512
@@ -26,11 +25,11 @@ class Typical:
 
 
 TYPICAL = {
-    "Control": Typical(11),
-    "MMD": Typical(12, 0.55),
-    "IA": Typical(13, 0.75, "PComA"),
-    "AM": Typical(14, 0.5, "parietal"),
-    "AS": Typical(15, 0.75, "M1"),
+    "Control": Typical(6),
+    "MMD": Typical(9, 0.55),
+    "IA": Typical(33, 0.75, "PComA"),
+    "AM": Typical(36, 0.5, "parietal"),
+    "AS": Typical(46, 0.75, "M1"),
 }
 
 
@@ -69,5 +68,8 @@ def sample_study(label: str, out_dir: str | Path, size: int = SAMPLE_SIZE) -> Pa
     Path
         The study's folder: ``AP.dcm``, ``LA.dcm``, ``truth.json``, ``truth.npz``.
     """
+    # DICOM is imported where it is written: simulating needs none of it.
+    from napari_clipmed.phantoms.dsa.dicom import write_dicom
+
     study = simulate_sample(label, size)
     return write_dicom(study, Path(out_dir), f"sample-dsa-{label}", TYPICAL[label].seed)

@@ -14,13 +14,25 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Solid:
-    """An ellipsoid: centre and half axes in mm, tilt about x in degrees, attenuation per mm."""
+    """An ellipsoid.
+
+    Parameters
+    ----------
+    centre, axes : (x, y, z)
+        Centre and half axes in mm.
+    per_mm : float
+        Attenuation (natural logarithm) a millimetre; negative for what is hollow.
+    tilt_deg : float
+        Turn about x.
+    part : str
+        ``jaw`` moves by itself; ``vault`` thins out towards the base, which is drawn as separate bones.
+    """
 
     centre: tuple[float, float, float]
     axes: tuple[float, float, float]
     per_mm: float
     tilt_deg: float = 0.0
-    jaw: bool = False
+    part: str = ""
 
 
 def draw_head(rng: np.random.Generator, scale: NDArray[np.float64]) -> list[Solid]:
@@ -30,11 +42,10 @@ def draw_head(rng: np.random.Generator, scale: NDArray[np.float64]) -> list[Soli
     outer = (76.0, 95.0, 76.0)
     inner = (outer[0] - thick, outer[1] - thick, outer[2] - 0.55 * thick)
     middle = (0.0, -18.0, 22.0)
-    # The vault's inner face meets the outer one at the base, which is drawn as separate bones.
     solids = [
-        Solid(middle, (outer[0] + 5, outer[1] + 5, outer[2] + 5), 0.011),
-        Solid(middle, outer, bone),
-        Solid((0.0, middle[1], middle[2] - 0.55 * thick), inner, -bone),
+        Solid(middle, (outer[0] + 5, outer[1] + 5, outer[2] + 5), 0.011, part="vault"),
+        Solid(middle, outer, bone, part="vault"),
+        Solid((0.0, middle[1], middle[2] - 0.55 * thick), inner, -bone, part="vault"),
         Solid((0, 22, -60), (52, 50, 62), 0.006),
         Solid((0, -36, -110), (52, 50, 95), 0.006),
     ]
@@ -44,9 +55,9 @@ def draw_head(rng: np.random.Generator, scale: NDArray[np.float64]) -> list[Soli
             Solid((side * 33, 62, -14), (23, 5, 20), 0.018),
             Solid((side * 27, 50, -44), (14, 16, 17), air),
             Solid((side * 52, 46, -34), (13, 12, 9), 0.022),
-            Solid((side * 36, -28, -32), (26, 9, 9), 0.03, tilt_deg=10),
+            Solid((side * 36, -28, -32), (26, 9, 9), 0.015, tilt_deg=10),
             Solid((side * 55, -42, -42), (11, 13, 17), 0.02),
-            Solid((side * 42, 18, -8), (26, 6, 4), 0.025),
+            Solid((side * 42, 18, -8), (26, 6, 4), 0.014),
         ]
         solids += [_cell(rng, side) for _ in range(12)]
     solids += [
@@ -66,7 +77,7 @@ def draw_head(rng: np.random.Generator, scale: NDArray[np.float64]) -> list[Soli
             tuple(np.asarray(s.axes) * scale * (jitter[i] if i > 4 else 1)),
             s.per_mm,
             s.tilt_deg,
-            s.jaw,
+            s.part,
         )
         for i, s in enumerate(solids)
     ]
@@ -86,32 +97,38 @@ def _jaw(rng: np.random.Generator) -> list[Solid]:
         for u in np.linspace(0, 1, 24):
             angle = 0.5 * np.pi * u
             x, y = side * 43 * np.sin(angle), 20 + 48 * np.cos(angle)
-            solids.append(Solid((x, y, -98 + 9 * u**2), (5.5, 5.5, 11), 0.008, jaw=True))
+            solids.append(Solid((x, y, -98 + 9 * u**2), (5.5, 5.5, 11), 0.008, part="jaw"))
         for u in np.linspace(0, 1, 14):
             centre = (side * (44 + 5 * u), 18 - 16 * u, -86 + 44 * u)
-            solids.append(Solid(centre, (4, 13 - 4 * u, 7), 0.007, jaw=True))
+            solids.append(Solid(centre, (4, 13 - 4 * u, 7), 0.007, part="jaw"))
         for u in (np.arange(7) + 0.5) / 7:
             angle = 0.42 * np.pi * u
             x, y = side * 29 * np.sin(angle), 30 + 34 * np.cos(angle)
             metal = 0.12 if rng.random() < 0.12 else 0.0
             solids.append(Solid((x, y, -67), (3.4, 3.6, 8.5), 0.035 + metal))
             solids.append(
-                Solid((x, y, -84), (3.2, 3.4, 8.0), 0.035 + (0.1 if rng.random() < 0.1 else 0), jaw=True)
+                Solid((x, y, -84), (3.2, 3.4, 8.0), 0.035 + (0.1 if rng.random() < 0.1 else 0), part="jaw")
             )
     return solids
 
 
 def attenuation(camera: Camera, solids: list[Solid], rng: np.random.Generator) -> tuple[Image, Image]:
     """Line integrals of attenuation, of the head without and of the jaw alone, each (H, W)."""
-    still = np.zeros((camera.size, camera.size), np.float32)
-    jaw = np.zeros_like(still)
+    layers = {part: np.zeros((camera.size, camera.size), np.float32) for part in ("", "vault", "jaw")}
     for solid in solids:
-        _add(jaw if solid.jaw else still, camera, solid)
-    texture = np.zeros_like(still)
+        _add(layers[solid.part], camera, solid)
+    texture = np.zeros_like(layers[""])
     for knots, strength in ((28, 0.012), (75, 0.007)):
         texture += strength * enlarge(rng.normal(size=(1, knots, knots)).astype(np.float32), camera.size)[0]
-    still = np.maximum(still, 0)
-    return still * (1 + texture), jaw * (1 + texture)
+    still = np.maximum(layers[""] + layers["vault"] * _towards_base(camera), 0)
+    return still * (1 + texture), layers["jaw"] * (1 + texture)
+
+
+def _towards_base(camera: Camera) -> Image:
+    """Share of the vault that is drawn at each pixel: all of it above the base, little below. (H, W)."""
+    offset = (np.arange(camera.size) - (camera.size - 1) / 2) * camera.pixel_mm
+    up = camera.centre[2] + camera.axes[0, 2] * offset[None] + camera.axes[1, 2] * offset[:, None]
+    return (0.3 + 0.7 / (1 + np.exp(-(up + 22) / 7))).astype(np.float32)
 
 
 def _add(image: Image, camera: Camera, solid: Solid) -> None:

@@ -128,7 +128,7 @@ class TreeBuilder:
         name : str
             Segment name.
         controls : (K, 3) array
-            Points it passes, the first being the parent's position where there is a parent.
+            Points it passes, after its parent.
         radius : (float, float)
             Millimetres at both ends, tapering linearly.
         parent : int
@@ -138,7 +138,10 @@ class TreeBuilder:
         shape : callable, optional
             Bends the (K', 3) points afterwards, for example on to the brain's surface.
         """
-        points = smooth_curve(np.asarray(controls, float), STEP_MM)
+        course = np.asarray(controls, float)
+        if parent >= 0:
+            course = np.vstack([self.at(parent), course])
+        points = smooth_curve(course, STEP_MM)
         if wiggle:
             points = points + meander(self.rng, len(points), wiggle)
         if shape is not None:
@@ -152,9 +155,17 @@ class TreeBuilder:
         self._append(points, parents, np.linspace(*radius, len(points)), name)
         return nodes
 
-    def positions(self) -> Points:
-        """All nodes so far, (N, 3)."""
-        return np.concatenate(self._position)
+    def at(self, node: int) -> Points:
+        """Position of one node, (3,)."""
+        for chunk in self._position:
+            if node < len(chunk):
+                return chunk[node]
+            node -= len(chunk)
+        raise IndexError("no such node")
+
+    def named(self, name: str) -> NDArray[np.int64]:
+        """Nodes of a segment so far, upstream first."""
+        return np.flatnonzero(np.concatenate(self._segment) == name)
 
     def grow(
         self,
@@ -207,7 +218,7 @@ class TreeBuilder:
         shape: Callable[[Points], Points] | None,
         leaf_radius: float,
     ) -> NDArray[np.int64]:
-        position, parent = self.positions(), np.concatenate(self._parent)
+        position, parent = np.concatenate(self._position), np.concatenate(self._parent)
         where = position[pool]
         direction = where - position[np.maximum(parent[pool], 0)]
         direction /= np.linalg.norm(direction, axis=1, keepdims=True) + 1e-9

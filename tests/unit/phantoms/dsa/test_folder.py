@@ -31,14 +31,14 @@ def rows_of(folder: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("phantom")
-    return write_dsa_phantoms(10, seed=4, out=out, size=SIZE, truth="full")
+    return write_dsa_phantoms(8, seed=4, out=out, size=SIZE, truth="full")
 
 
 def test_folder_is_what_trainers_read(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["kind"] == "dsa" and manifest["synthetic"] and manifest["seed"] == 4
     rows = rows_of(folder)
-    assert len(rows) == 10 and len({row["id"] for row in rows}) == 10
+    assert len(rows) == 8 and len({row["id"] for row in rows}) == 8
     for row in rows:
         with np.load(folder / row["file"]) as study:
             frames = study["AP"]
@@ -57,7 +57,7 @@ def test_folder_is_what_trainers_read(folder: Path) -> None:
 
 
 def test_studies_follow_from_the_seed(folder: Path, tmp_path: Path) -> None:
-    again = write_dsa_phantoms(10, seed=4, out=tmp_path, size=SIZE, truth="full", workers=2)
+    again = write_dsa_phantoms(8, seed=4, out=tmp_path, size=SIZE, truth="full", workers=2)
     assert rows_of(again) == rows_of(folder)
     row = rows_of(folder)[3]
     with np.load(folder / row["file"]) as one, np.load(again / row["file"]) as other:

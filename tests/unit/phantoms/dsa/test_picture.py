@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_clipmed.phantoms.dsa import anatomy as anatomy_module
 from napari_clipmed.phantoms.dsa import simulate_study
 from napari_clipmed.phantoms.dsa.acquisition import Motion, misregistration, moved, quantum_noise
 from napari_clipmed.phantoms.dsa.anatomy import grow_anatomy
@@ -93,6 +94,23 @@ def test_children_follow_parents_and_radii_never_grow_downstream(patient) -> Non
     assert (tree.parent < np.arange(len(tree))).all()
     grown = np.isin(tree.segment, ["M4", "A4"]) & (tree.parent >= 0)
     assert (tree.radius[grown] <= tree.radius[tree.parent[grown]] + 1e-9).all()
+
+
+def test_common_carotid_injection_fills_the_external_carotid_in_any_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(anatomy_module, "COMMON_CAROTID_SHARE", 1.0)
+    common = grow_anatomy(np.random.default_rng(4), 60)
+    monkeypatch.setattr(anatomy_module, "COMMON_CAROTID_SHARE", 0.0)
+    internal = grow_anatomy(np.random.default_rng(4), 60)
+    assert common.common_carotid and not internal.common_carotid
+    assert {"ECA", "ECA branch"} <= set(common.arteries.segment)
+    assert "ECA" not in set(internal.arteries.segment)
+    for name in ("M1", "A2", "cavernous ICA"):
+        first, second = (
+            one.arteries.position[one.arteries.named(name)] / one.scale for one in (common, internal)
+        )
+        np.testing.assert_allclose(first, second)
 
 
 def test_lateral_view_faces_the_side_of_its_detector() -> None:
