@@ -7,7 +7,8 @@ answers is for a person to choose.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,7 +86,8 @@ def finetune(
     torch.manual_seed(config.seed)
     bench = bench_for(plan.task)(store, base, plan, config, choose_compute(device), progress)
     before = bench.figures()
-    reports, kept = fit(bench.tuner, bench.material, config, progress, on_epoch, bench.compute.device)
+    with _few_threads(small=plan.task == "diagnosis" and config.strategy == "head"):
+        reports, kept = fit(bench.tuner, bench.material, config, progress, on_epoch, bench.compute.device)
     after = bench.figures()
     outcome = {
         "on": bench.judged_on,
@@ -130,6 +132,17 @@ def evaluate_before_after(
         bench = bench_for(plan.task)(store, entry, plan, config, compute, progress, only_judged=True)
         answers[name] = bench.figures()
     return answers
+
+
+@contextmanager
+def _few_threads(small: bool) -> Iterator[None]:
+    """One thread for layers so small that several would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if small else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _check(store: Store, base: ModelEntry, plan: FinetunePlan, out: Path) -> None:
