@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from napari_clipmed.cli._app import app, errors, print_json
+from napari_clipmed.cli._app import app, console, errors, print_json
 from napari_clipmed.progress import Progress, Step
 
 phantom = typer.Typer(
@@ -34,6 +34,15 @@ class Truth(StrEnum):
     full = "full"
 
 
+class Split(StrEnum):
+    """Which split the studies belong to; mixed is 70/12/18 by patient."""
+
+    mixed = "mixed"
+    train = "train"
+    val = "val"
+    test = "test"
+
+
 Count = Annotated[int, typer.Option("--n", min=1, help="Number of studies.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every draw.")]
 Out = Annotated[Path, typer.Option(help="Folder to write; made if absent.")]
@@ -56,7 +65,7 @@ def _write(job: Callable[[Progress], Path], n: int, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(folder), "studies": n, "synthetic": True})
     else:
-        errors.print(f"{n} simulated studies in {folder}", highlight=False)
+        console.print(f"{n} simulated studies in {folder}", highlight=False)
 
 
 @phantom.command("dsa")
@@ -66,11 +75,12 @@ def dsa(
     seed: Seed = 0,
     file_format: Format = FileFormat.npz,
     workers: Workers = 1,
-    size: Annotated[
-        int, typer.Option(min=64, max=1024, help="Pixels along each side, a multiple of 4.")
-    ] = 224,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels along each side.")] = 224,
     preset: Annotated[str, typer.Option(help="Acquisition preset of phantom_dsa.yaml.")] = "training",
     truth: Annotated[Truth, typer.Option(help="full adds vessel masks and arrival maps.")] = Truth.lesion,
+    split: Annotated[
+        Split, typer.Option(help="Put every study into one split, for a test set of its own.")
+    ] = Split.mixed,
     as_json: Json = False,
 ) -> None:
     """Simulated biplane cerebral angiograms: Control, MMD, IA, AM, AS."""
@@ -84,9 +94,10 @@ def dsa(
             file_format.value,
             progress,
             workers,
-            size=size - size % 4,
+            size=size,
             preset=preset,
             truth=truth.value,
+            split=None if split is Split.mixed else split.value,  # type: ignore[arg-type]
         ),
         n,
         as_json,

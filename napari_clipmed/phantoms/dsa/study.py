@@ -103,7 +103,7 @@ def simulate_study(
     ambient : Ambient
         Ranges of the acquisition.
     size : int
-        Detector pixels along each side, a multiple of 4.
+        Detector pixels along each side.
     severity : float, optional
         0 mild to 1 severe; drawn if not given.
     site : str, optional

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from napari_clipmed.errors import ClipmedError
 from napari_clipmed.phantoms.dsa.acquisition import window_to_bytes
 from napari_clipmed.phantoms.dsa.anatomy import grow_anatomy
 from napari_clipmed.phantoms.dsa.config import load_ambient
@@ -22,12 +23,13 @@ from napari_clipmed.progress import Progress
 
 Format = Literal["npz", "dicom"]
 TruthDepth = Literal["lesion", "full"]
+Split = Literal["train", "val", "test"]
 
 FORMAT_VERSION = 1
 TWINS = 6
 """Studies made of one training patient: other diseases, other acquisitions, the same vessels."""
 
-SHARES = {"train": 0.70, "val": 0.12, "test": 0.18}
+SHARES: dict[Split, float] = {"train": 0.70, "val": 0.12, "test": 0.18}
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def write_dsa_phantoms(
     size: int = 224,
     preset: str = "training",
     truth: TruthDepth = "lesion",
+    split: Split | None = None,
 ) -> Path:
     """Write `n` studies with their truth.
 
@@ -91,15 +94,29 @@ def write_dsa_phantoms(
         Told after each patient.
     workers : int
         Processes.
+    split : {"train", "val", "test"}, optional
+        Put every study there, for a test set of its own; mixed if not given.
 
     Returns
     -------
     Path
         The folder.
+
+    Raises
+    ------
+    ClipmedError
+        When the folder cannot be made, or there is no such preset.
+    Cancelled
+        When `progress` was cancelled; what is listed in ``studies.jsonl`` is whole.
     """
     progress = progress or Progress()
     recipe = Recipe(size, preset, format, truth)
-    (out / "studies").mkdir(parents=True, exist_ok=True)
+    try:
+        (out / "studies").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClipmedError(
+            f"{out} cannot be written ({error.strerror}).", "Choose another folder with --out."
+        ) from error
     manifest = {
         "kind": "dsa",
         "version": FORMAT_VERSION,
@@ -110,13 +127,14 @@ def write_dsa_phantoms(
         "format": format,
         "truth": truth,
         "preset": preset,
+        "split": split or "mixed",
         "labels": list(LABELS),
         "config": load_ambient(preset).model_dump(),
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     done = 0
     with (out / "studies.jsonl").open("w", encoding="utf-8") as lines:
-        for rows in _each([(patient, recipe, out) for patient in plan_patients(n, seed)], workers):
+        for rows in _each([(patient, recipe, out) for patient in plan_patients(n, seed, split)], workers):
             lines.writelines(json.dumps(row) + "\n" for row in rows)
             lines.flush()
             done += len(rows)
@@ -124,11 +142,12 @@ def write_dsa_phantoms(
     return out
 
 
-def plan_patients(n: int, seed: int) -> list[Patient]:
-    """The patients of `n` studies, splits in mixed order, the classes of each split in balance."""
+def plan_patients(n: int, seed: int, only: Split | None = None) -> list[Patient]:
+    """The patients of `n` studies: splits in mixed order, or `only` one; the classes of each in balance."""
     rng = np.random.default_rng([seed, 0])
-    counts = {split: round(share * n) for split, share in SHARES.items()}
-    counts["test"] = n - counts["train"] - counts["val"]
+    counts = {only: n} if only else {split: round(share * n) for split, share in SHARES.items()}
+    if not only:
+        counts["test"] = n - counts["train"] - counts["val"]
     patients: list[Patient] = []
     for split, total in counts.items():
         bag = [str(label) for _ in range(-(-total // len(LABELS))) for label in rng.permutation(LABELS)][

@@ -81,6 +81,12 @@ def test_patients_are_split_and_classes_are_in_balance() -> None:
     assert sorted(i for p in patients for i in range(p.first, p.first + len(p.labels))) == list(range(1000))
 
 
+def test_a_test_set_of_its_own_has_a_patient_a_study() -> None:
+    patients = plan_patients(11, seed=2, only="test")
+    assert [patient.split for patient in patients] == ["test"] * 11
+    assert all(len(patient.labels) == 1 for patient in patients)
+
+
 def test_cancelling_stops_between_patients_and_keeps_whole_studies(tmp_path: Path) -> None:
     progress = Progress()
     progress.report = lambda step: progress.cancel()
@@ -151,6 +157,12 @@ def test_unknown_names_are_refused_with_a_sentence(tmp_path: Path) -> None:
         sample_study("stroke", tmp_path)
     with pytest.raises(ClipmedError, match="preset"):
         load_ambient("sunny")
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ClipmedError, match="cannot be written"):
+        write_dsa_phantoms(1, seed=0, out=tmp_path / "file" / "inside")
 
 
 def test_presets_are_frozen_and_checked() -> None:
