@@ -59,10 +59,6 @@ class ClipDSATraining(lightning.LightningModule):
         self.network = ClipDSA(recipe.backbone, recipe.share_tpm, len(labels.labels))
         self.bank = self.network.set_label_set(labels)
         self.network.visual.to(memory_format=torch.channels_last)
-        if recipe.freeze_batch_norm:
-            for layer in self.network.visual.modules():
-                if isinstance(layer, nn.BatchNorm2d):
-                    layer.momentum = 0.0
         self.location = LocationHeads(self.network)
         self.objective = ClipDSALoss(recipe.targets, recipe.mc_targets, recipe.mc_weight)
         self.preprocessing = Preprocessing(self.network.image_size, recipe.n_frames, recipe.fit)
@@ -180,7 +176,11 @@ class ClipDSATraining(lightning.LightningModule):
         return third.float(), fourth.float()
 
     def on_train_epoch_start(self) -> None:
-        """Tell which stage the loader of this epoch was made for."""
+        """Tell which stage the loader of this epoch was made for; hold the norms still where asked."""
+        if self.recipe.freeze_batch_norm:
+            for layer in self.network.visual.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()
         dataset = self.trainer.train_dataloader.dataset  # type: ignore[union-attr]
         self._loaded_stage: Stage = dataset.stage
         logger.info("epoch %d: %d studies, %s", self.current_epoch, len(dataset), self._loaded_stage)

@@ -170,6 +170,13 @@ def test_training_keeps_the_text_tower_and_moves_the_rest(trained: Path) -> None
     assert "val_auc" in curves and "val_pair_MMD" in curves
 
 
+def test_frozen_norms_keep_their_statistics(folder: Path, tmp_path: Path) -> None:
+    recipe = tiny(epochs=1, freeze_batch_norm=True, ema=0.0, stages=(Stage(frames=2, batch=8),))
+    network = load_checkpoint(train(folder, recipe, tmp_path, accelerator="cpu"), recipe, DSA)
+    assert torch.equal(network.visual.bn1.running_mean, torch.zeros_like(network.visual.bn1.running_mean))
+    assert not torch.equal(network.visual.bn1.weight, torch.ones_like(network.visual.bn1.weight))
+
+
 def test_a_resumed_training_goes_on(trained: Path, folder: Path) -> None:
     before = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
     train(folder, tiny(epochs=3), trained, accelerator="cpu")
