@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_clipmed.errors import ModelError
 from napari_clipmed.gui.settings import read_settings
+from napari_clipmed.gui.torch_guard import guard_torch_import
 
 if TYPE_CHECKING:
     from napari_clipmed.inference.engine import Engine
@@ -29,6 +30,7 @@ class Backend:
 
     def registry(self) -> Registry:
         """Models shipped, of the user, and of the workspace, in this order."""
+        guard_torch_import()
         from napari_clipmed.models.registry import default_registry
 
         return default_registry(read_settings().workspace_path)
@@ -53,6 +55,7 @@ class Backend:
             When a model that was chosen by name is missing; without a choice, a missing default leaves
             that task out.
         """
+        guard_torch_import()
         from napari_clipmed.inference.cache import FeatureCache
         from napari_clipmed.inference.engine import Engine
 
