@@ -62,9 +62,9 @@ def train_causal_clipseg(
     settings = read_config(config)
     with console.status("Starting…") as status:
         progress = Progress(lambda step: status.update(f"{step.what} {step.done}/{step.total}"))
-        result = train(data, settings, out, patients, progress)
+        best = train(data, settings, out, patients, progress)
         entry = export(
-            result,
+            best,
             settings,
             data,
             register or out / "models",

@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning
@@ -247,16 +248,25 @@ def _draw(patient: str, seed: int) -> float:
     return int.from_bytes(sha256(f"{seed}:{patient}".encode()).digest()[:4], "big") / 2**32
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """The chosen network (eval mode) and how it came about."""
+def load_checkpoint(path: Path, config: SegmentationConfig) -> CausalCLIPSeg:
+    """The network of a checkpoint of `train`, averaged where it was averaged, in eval mode.
 
-    network: CausalCLIPSeg
-    best_dice: float
-    epochs: int
-    n_train: int
-    n_selection: int
-    n_left_out: int
+    Raises
+    ------
+    ClipmedError
+        When the file is missing or belongs to another configuration.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+    except (OSError, KeyError, UnpicklingError) as error:
+        raise ClipmedError(f"{path} is no checkpoint of a training run.") from error
+    prefix = "average." if any(key.startswith("average.") for key in state) else "network."
+    network = CausalCLIPSeg(**config.model, load_weights=False)
+    try:
+        network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    except RuntimeError as error:
+        raise ClipmedError(f"The checkpoint {path} belongs to another configuration.") from error
+    return network.eval()
 
 
 def train(
@@ -265,8 +275,8 @@ def train(
     out: Path,
     patients: Path | None = None,
     progress: Progress | None = None,
-) -> TrainingResult:
-    """Train on ``Train`` of a QaTa folder and return the weights of the best epoch.
+) -> Path:
+    """Train on ``Train`` of a QaTa folder and return the checkpoint of the best epoch.
 
     Parameters
     ----------
@@ -313,16 +323,7 @@ def train(
     )
     if trainer.interrupted:
         raise KeyboardInterrupt
-    state = torch.load(checkpoint.best_model_path, weights_only=True, map_location="cpu")["state_dict"]
-    module.load_state_dict(state)
-    return TrainingResult(
-        module.answering.cpu().eval(),
-        float(checkpoint.best_model_score or 0.0),
-        trainer.current_epoch,
-        len(learned),
-        len(judged),
-        splits.left_out,
-    )
+    return Path(checkpoint.best_model_path)
 
 
 def _trainer(config: SegmentationConfig, out: Path, callbacks: list[Callback]) -> lightning.Trainer:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from napari_clipmed.inference.device import Compute, choose_compute
 from napari_clipmed.inference.preprocess import Preprocessing, normalise, prepare_film, unfit_map
 from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.prompts import GENERIC, Finding, parse
@@ -61,6 +62,7 @@ def evaluate(
     preprocessing: Preprocessing,
     plan: EvaluationPlan | None = None,
     training_patients: frozenset[str] = frozenset(),
+    compute: Compute | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Dice and mean IoU, averaged over images and pooled over pixels.
@@ -74,6 +76,8 @@ def evaluate(
         Of the model's card.
     training_patients : set of str
         Patients that the training split holds; the rest is reported for itself too.
+    compute : Compute, optional
+        Device and precision; default: as the engine chooses them.
 
     Returns
     -------
@@ -81,18 +85,21 @@ def evaluate(
         Ready for JSON.
     """
     plan, progress = plan or EvaluationPlan(), progress or Progress()
+    compute = compute or choose_compute()
+    network = cast("CausalCLIPSeg", compute.place(network))
     square, native = SegmentationMetrics(plan.threshold), SegmentationMetrics(plan.threshold)
     for start in range(0, len(items), plan.batch):
         progress.step("radiographs", start, len(items))
         chunk = items[start : start + plan.batch]
         masks = [read_grey(item.mask) for item in chunk]
-        probability = answer(network, chunk, preprocessing, plan.wording)
+        probability = answer(network, chunk, preprocessing, compute, plan.wording)
         square.update(probability, torch.stack([fit_mask(mask, preprocessing) for mask in masks])[:, None])
         for mask, found in zip(masks, probability, strict=True) if plan.native else ():
             back = unfit_map(found[0], mask.shape[0], mask.shape[1], preprocessing.size, preprocessing.fit)
             native.update(back[None], torch.from_numpy(mask > 127)[None])
     patients = np.array([item.patient for item in items])
     report: dict[str, Any] = {"wording": plan.wording, "size": preprocessing.size}
+    report["precision"] = compute.precision
     report |= square.compute().as_dict()
     report["patients"] = len(set(patients))
     dice = square.per_image_dice().numpy()
@@ -108,16 +115,21 @@ def evaluate(
     return report
 
 
-@torch.no_grad()
 def answer(
-    network: CausalCLIPSeg, items: Sequence[QaTaItem], preprocessing: Preprocessing, wording: str = "full"
+    network: CausalCLIPSeg,
+    items: Sequence[QaTaItem],
+    preprocessing: Preprocessing,
+    compute: Compute,
+    wording: str = "full",
 ) -> Tensor:
-    """Probabilities [n, 1, S, S] for the items' own sentences, worded as asked."""
+    """Probabilities [n, 1, S, S] on the CPU for the items' own sentences, worded as asked."""
     films = torch.stack([prepare_film(read_grey(item.image), preprocessing) for item in items])
     sentences = [worded(item.sentence, wording) for item in items]
-    x = normalise(films, preprocessing).contiguous(memory_format=torch.channels_last)
-    tau = network.encode_text(network.tokenize(sentences))
-    return network.decode(network.encode_image(x), tau).float().sigmoid()
+    tokens = network.tokenize(sentences).to(compute.device)
+    with compute.running():
+        features = network.encode_image(compute.send(normalise(films, preprocessing)))
+        logits = network.decode(features, network.encode_text(tokens))
+    return logits.float().sigmoid().cpu()
 
 
 def worded(sentence: str, wording: str) -> str:
