@@ -21,6 +21,7 @@ from napari_clipmed.gui.diagnosis_words import (
     frame_time,
     name_frame,
     peak_curves,
+    remarks,
     times_are_known,
     title_of,
 )
@@ -94,6 +95,7 @@ class DiagnosisDock(QWidget):
         self.failure = FailureNote()
         self.empty = hint_label(NO_STUDY, "empty_state")
         self.caution = banner("", "warning", "caution")
+        self.notes = hint_label("", "notes")
         self.bars = ClassBars()
         self.agreement = wrapped_label(name="agreement")
         self.decisive = QWidget()
@@ -110,6 +112,7 @@ class DiagnosisDock(QWidget):
         column.addWidget(self.caution)
         column.addWidget(self.bars)
         column.addWidget(self.agreement)
+        column.addWidget(self.notes)
         column.addWidget(section("Your verdict", self.verdict))
         column.addWidget(rule())
         column.addWidget(section("Where and when the model looks", self.decisive, self.saliency_box))
@@ -275,6 +278,7 @@ class DiagnosisDock(QWidget):
         if diagnosis is None or study is None:
             return
         say(self.caution, cautions(diagnosis))
+        say(self.notes, remarks(diagnosis))
         say(self.agreement, agreement(diagnosis))
         plot = self.saliency_box.plot
         plot.setVisible(any(study.views[i].n_frames > 1 for i in diagnosis.view_index.values()))
@@ -304,7 +308,7 @@ class DiagnosisDock(QWidget):
                 widget.deleteLater()
         if study is None:
             return
-        self._decisive_row.addWidget(hint_label("Decisive frame"), 1)
+        self._decisive_row.addWidget(hint_label("Decisive"), 1)
         for name, frame in decisive_frames(diagnosis, saliency).items():
             view = study.views[diagnosis.view_index[name]]
             button = QPushButton(name_frame(view, name, frame))

@@ -21,6 +21,9 @@ CAM_METHODS: Mapping[str, str] = {
 }
 """Name of a method for `Engine.explain`, and for people."""
 
+SIMULATED_NOTE = "Simulated study."
+"""The dock has a banner of its own for this note of the engine."""
+
 UNLIKE_TRAINING = "This study is unlike what the model learned from; its numbers may mean little."
 
 
@@ -44,10 +47,17 @@ def agreement(diagnosis: Diagnosis) -> str:
 
 
 def cautions(diagnosis: Diagnosis) -> str:
-    """What must be read before the numbers; empty when there is nothing."""
-    lines = [UNLIKE_TRAINING] if diagnosis.unlike_training else []
-    lines += [note for note in diagnosis.notes if note not in lines]
-    return "\n".join(lines)
+    """What must be read before the numbers; empty when the study is like those learned from."""
+    return "\n".join([UNLIKE_TRAINING, *_notes(diagnosis)]) if diagnosis.unlike_training else ""
+
+
+def remarks(diagnosis: Diagnosis) -> str:
+    """Notes that explain the numbers without casting doubt on them; empty when `cautions` tells them."""
+    return "" if diagnosis.unlike_training else "\n".join(_notes(diagnosis))
+
+
+def _notes(diagnosis: Diagnosis) -> list[str]:
+    return [note for note in diagnosis.notes if note != SIMULATED_NOTE]
 
 
 def decisive_frames(diagnosis: Diagnosis, saliency: Saliency | None) -> dict[str, int]:

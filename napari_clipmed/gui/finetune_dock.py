@@ -29,6 +29,7 @@ from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.jobs import duration
 from napari_clipmed.gui.process_job import Event, ProcessJob
 from napari_clipmed.gui.session import session_for
+from napari_clipmed.gui.shortcuts import dock_around
 from napari_clipmed.gui.theme import (
     MARGIN,
     RESEARCH_USE,
@@ -74,6 +75,7 @@ class FinetuneDock(QWidget):
         self.plan: FinetunePlan | None = None
         self.new_model_id = ""
         self._new_task: Task = "diagnosis"
+        self._followed = False
         self._build()
         self._connect()
         self._on_task()
@@ -158,9 +160,17 @@ class FinetuneDock(QWidget):
     # -- the plan -----------------------------------------------------------------------------------------
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Count anew whenever the dock comes to the front: verdicts may have been saved meanwhile."""
+        """Count when the dock opens, and whenever its tab comes to the front (which shows nothing anew)."""
         super().showEvent(event)
+        dock = dock_around(self)
+        if dock is not None and not self._followed:
+            self._followed = True
+            dock.visibilityChanged.connect(self._on_tab)
         self.look()
+
+    def _on_tab(self, in_front: bool) -> None:
+        if in_front:
+            self.look()
 
     def look(self, _: object = None) -> None:
         """Work out what a round would learn from, off the GUI thread."""
@@ -213,7 +223,7 @@ class FinetuneDock(QWidget):
         self.table.setFixedHeight(min(height, 260))
         problems = plan.problems if plan is not None else (NOTHING_SAVED,)
         say(self.problem, "\n".join(problems))
-        say(self.sentences, "\n".join(plan.sentences) if plan is not None else "")
+        say(self.sentences, "\n".join(f"• {line}" for line in plan.sentences) if plan is not None else "")
         self._allow(problems[0] if problems else "")
 
     # -- the round ----------------------------------------------------------------------------------------

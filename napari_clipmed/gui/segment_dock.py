@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtWidgets import QDockWidget, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui.diagnosis_words import name_frame
@@ -16,7 +16,7 @@ from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.mask_preview import MaskPreview
 from napari_clipmed.gui.mask_records import Accepted, MaskToSave, PromptList, save_masks
 from napari_clipmed.gui.session import session_for
-from napari_clipmed.gui.shortcuts import DockShortcuts, keyed
+from napari_clipmed.gui.shortcuts import DockShortcuts, dock_around, keyed
 from napari_clipmed.gui.theme import (
     MARGIN,
     RESEARCH_USE,
@@ -140,12 +140,10 @@ class SegmentDock(QWidget):
 
     def focus_prompt(self) -> None:
         """Bring this dock to the front and the cursor into the prompt box."""
-        parent = self.parentWidget()
-        while parent is not None and not isinstance(parent, QDockWidget):
-            parent = parent.parentWidget()
-        if parent is not None:
-            parent.show()
-            parent.raise_()
+        dock = dock_around(self)
+        if dock is not None:
+            dock.show()
+            dock.raise_()
         self.prompt.box.setFocus()
 
     # -- asking -------------------------------------------------------------------------------------------

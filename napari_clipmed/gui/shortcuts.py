@@ -1,4 +1,4 @@
-"""Keys that work wherever the focus is in the window, also while their dock is behind another tab."""
+"""Keys that work wherever the focus is in the window, also while their dock is closed or covered."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QShortcut, QWidget
+from qtpy.QtWidgets import QDockWidget, QShortcut, QWidget
 
 
 class DockShortcuts(QObject):
     """Binds keys to the main window as soon as a dock has been put into one; follows it to another.
 
-    A `QShortcut` that belongs to the dock itself would be dead while the dock is hidden.
+    A `QShortcut` that belongs to the dock itself would be dead while the dock is closed.
 
     Parameters
     ----------
@@ -58,6 +58,14 @@ class DockShortcuts(QObject):
             except RuntimeError:  # its window was destroyed before
                 continue
         self._shortcuts = []
+
+
+def dock_around(widget: QWidget) -> QDockWidget | None:
+    """The dock that a widget was put into, if it was."""
+    parent = widget.parentWidget()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parentWidget()
+    return parent
 
 
 def keyed(text: str, keys: str) -> str:

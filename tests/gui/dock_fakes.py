@@ -109,7 +109,10 @@ class FakeEngine:
         return Diagnosis(
             LABELS,
             TITLES,
-            {key: dict(zip(LABELS, PROBABILITIES[key], strict=True)) for key in keys},
+            {
+                key: dict(zip(LABELS, PROBABILITIES.get(key, PROBABILITIES["AP"]), strict=True))
+                for key in keys
+            },
             {name: _attention(study.views[i].n_frames, i) for i, name in enumerate(names)},
             {name: i for i, name in enumerate(names)},
             "clip-dsa-compact",

@@ -158,8 +158,7 @@ def test_keys_work_while_the_dock_is_behind_another_tab(session, qtbot):
     QApplication.setActiveWindow(main)
     session.show_study(biplane())
     qtbot.keyClick(main, Qt.Key.Key_D, Qt.KeyboardModifier.AltModifier)
-    qtbot.waitUntil(lambda: bool(session.cam_layers()))
-    assert not dock.isVisible()
+    wait_for(qtbot, lambda: bool(session.cam_layers()))
     qtbot.keyClick(main, Qt.Key.Key_G, Qt.KeyboardModifier.AltModifier)
     assert not any(layer.visible for layer in session.cam_layers())
 
@@ -246,7 +245,7 @@ def test_a_single_view_is_answered_and_said_so(dock, session, qtbot):
     session.show_study(Study((run(Projection.AP),), Kind.ANGIOGRAM, title="one view"))
     click(qtbot, dock.classify_button)
     qtbot.waitUntil(lambda: session.diagnosis is not None)
-    assert "Only the AP view" in dock.caution.text()
+    assert "Only the AP view" in dock.notes.text()
     assert dock.bars.bar("MMD").row.by_view == {}
 
 

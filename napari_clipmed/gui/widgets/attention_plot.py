@@ -125,7 +125,7 @@ class AttentionPlot(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("attention_plot")
-        self.attention = FramePlot("attention", height=88)
+        self.attention = FramePlot("attention", height=84)
         self.peaks = FramePlot("CAM peak", "seconds", height=112, filled=True)
         self.peaks.getPlotItem().setXLink(self.attention.getPlotItem())
         self.peaks.getPlotItem().setYRange(0, 1.05)

@@ -60,8 +60,13 @@ class ModelChooser(QComboBox):
                 default = ""
             return entries, default
 
+        # The key is this list's own: two docks may show the models of one task.
         session.jobs.start(
-            read, title="Read the models", on_done=self._show, on_error=self._show_error, key=f"models:{task}"
+            read,
+            title="Read the models",
+            on_done=self._show,
+            on_error=self._show_error,
+            key=f"models:{task}:{id(self)}",
         )
 
     def _show(self, answer: tuple[Sequence[ModelEntry], str]) -> None:

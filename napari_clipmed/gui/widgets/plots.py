@@ -18,7 +18,7 @@ class QuietPlot(pg.PlotWidget):
     left, bottom : str
         Axis titles.
     height : int
-        Least height in pixels.
+        In pixels; pyqtgraph's own wish of 480 would push everything else out of the dock.
     """
 
     def __init__(self, left: str, bottom: str = "", height: int = 110, parent: QWidget | None = None) -> None:
@@ -32,9 +32,10 @@ class QuietPlot(pg.PlotWidget):
             item.setLabel("bottom", bottom)
         item.getAxis("left").setWidth(AXIS_WIDTH)
         item.showGrid(x=False, y=True, alpha=0.15)
-        self.setMinimumHeight(height)
+        item.getAxis("left").enableAutoSIPrefix(False)
+        self.setFixedHeight(height)
         self.setMinimumWidth(120)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.dress()
 
     def dress(self) -> None:

@@ -28,12 +28,16 @@ class PromptBox(QPlainTextEdit):
         self.setObjectName("prompt_box")
         self.setTabChangesFocus(True)
         self.setAccessibleName("Prompt")
+        self.setStyleSheet(
+            "PromptBox { border: 1px solid #6B7480; border-radius: 3px; padding: 2px; }"
+            "PromptBox:focus { border-color: #56B4E9; }"
+        )
         self._history: list[str] = []
         self._at = 0
         self._draft = ""
         line = self.fontMetrics().lineSpacing()
         self.setMinimumHeight(round(3.2 * line) + 12)
-        self.setMaximumHeight(round(7 * line) + 12)
+        self.setMaximumHeight(round(5 * line) + 12)
 
     @property
     def text(self) -> str:

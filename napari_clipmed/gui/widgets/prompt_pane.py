@@ -65,7 +65,6 @@ class PromptPane(QWidget):
         self.reading = hint_label("", "reading")
         self._sides = QButtonGroup(self)
         sides = QHBoxLayout()
-        sides.addWidget(QLabel('"Left" is'))
         for key, title in CONVENTIONS.items():
             button = QRadioButton(title)
             button.setObjectName(f"side_{key}")
@@ -82,6 +81,7 @@ class PromptPane(QWidget):
         column.addWidget(self.presets)
         column.addWidget(QLabel(keyed("Sentence", KEY_PROMPT)))
         column.addWidget(self.box)
+        column.addWidget(QLabel('"Left" in the sentence is'))
         column.addLayout(sides)
         column.addWidget(self.reading)
         column.addWidget(self.run_button)

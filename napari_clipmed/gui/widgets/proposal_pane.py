@@ -128,8 +128,7 @@ class SentenceList(QListWidget):
         self.setAccessibleName("Sentences and their label colours")
         self.setWordWrap(True)
         self.setIconSize(QSize(14, 14))
-        self.setMinimumHeight(64)
-        self.setMaximumHeight(140)
+        self.setFixedHeight(96)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.itemClicked.connect(lambda item: self.picked.emit(int(item.data(Qt.ItemDataRole.UserRole))))
 
