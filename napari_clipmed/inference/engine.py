@@ -317,7 +317,7 @@ class Engine:
             score = outofdistribution.strangeness(model.statistics, model.card.calibration, descriptor)
             if score is not None and score > 1:
                 found.append(
-                    f"The {name} view is unlike the training data ({score:.1f} times the limit of such data); "
+                    f"The {name} view is unlike the training data ({score:.1f} times the limit); "
                     "do not rely on the probabilities."
                 )
         return found
