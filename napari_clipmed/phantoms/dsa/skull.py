@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,52 +35,69 @@ class Solid:
     part: str = ""
 
 
+BONE, AIR = 0.024, -0.012
+"""Attenuation a millimetre of bone, and of air where tissue would be."""
+
+
 def draw_head(rng: np.random.Generator, scale: NDArray[np.float64]) -> list[Solid]:
-    """Skull, face, teeth, jaw, neck and air spaces of one patient."""
-    bone, air = 0.024, -0.012
-    thick = rng.uniform(5.0, 8.0)
-    outer = (76.0, 95.0, 76.0)
-    inner = (outer[0] - thick, outer[1] - thick, outer[2] - 0.55 * thick)
-    middle = (0.0, -18.0, 22.0)
-    solids = [
-        Solid(middle, (outer[0] + 5, outer[1] + 5, outer[2] + 5), 0.011, part="vault"),
-        Solid(middle, outer, bone, part="vault"),
-        Solid((0.0, middle[1], middle[2] - 0.55 * thick), inner, -bone, part="vault"),
+    """Skull, face, teeth, jaw, neck and air spaces of one patient; `scale` (3,) is the size of the head."""
+    whole = _vault(thickness=rng.uniform(5.0, 8.0))
+    details = [*_face_and_base(rng), *_jaw(rng), *_spine()]
+    varied = rng.normal(1.0, 0.03, (len(whole) + len(details), 3))[len(whole) :]
+    return [_scaled(solid, scale) for solid in whole] + [
+        _scaled(solid, scale * own) for solid, own in zip(details, varied, strict=True)
+    ]
+
+
+def _scaled(solid: Solid, scale: NDArray[np.float64]) -> Solid:
+    x, y, z = (np.asarray(solid.centre) * scale).tolist()
+    a, b, c = (np.asarray(solid.axes) * scale).tolist()
+    return replace(solid, centre=(x, y, z), axes=(a, b, c))
+
+
+def _vault(thickness: float) -> list[Solid]:
+    """Scalp, both tables of the vault, which meet at the base, and the soft tissue of face and neck."""
+    middle, (x, y, z) = (0.0, -18.0, 22.0), (76.0, 95.0, 76.0)
+    lower = (0.0, middle[1], middle[2] - 0.55 * thickness)
+    return [
+        Solid(middle, (x + 5, y + 5, z + 5), 0.011, part="vault"),
+        Solid(middle, (x, y, z), BONE, part="vault"),
+        Solid(lower, (x - thickness, y - thickness, z - 0.55 * thickness), -BONE, part="vault"),
         Solid((0, 22, -60), (52, 50, 62), 0.006),
         Solid((0, -36, -110), (52, 50, 95), 0.006),
     ]
+
+
+def _face_and_base(rng: np.random.Generator) -> list[Solid]:
+    """Orbits, sinuses, cheeks; petrous bones, mastoid cells, sphenoid wings and clivus."""
+    solids = []
     for side in (-1, 1):
         solids += [
-            Solid((side * 32, 56, -14), (19, 22, 17), air),
-            Solid((side * 33, 62, -14), (23, 5, 20), 0.018),
-            Solid((side * 27, 50, -44), (14, 16, 17), air),
-            Solid((side * 52, 46, -34), (13, 12, 9), 0.022),
-            Solid((side * 36, -28, -32), (26, 9, 9), 0.015, tilt_deg=10),
-            Solid((side * 55, -42, -42), (11, 13, 17), 0.02),
-            Solid((side * 42, 18, -8), (26, 6, 4), 0.014),
+            Solid((side * 32, 56, -14), (19, 22, 17), AIR),  # orbit
+            Solid((side * 33, 62, -14), (23, 5, 20), 0.018),  # its rim
+            Solid((side * 27, 50, -44), (14, 16, 17), AIR),  # maxillary sinus
+            Solid((side * 52, 46, -34), (13, 12, 9), 0.022),  # cheek bone
+            Solid((side * 36, -28, -32), (26, 9, 9), 0.015, tilt_deg=10),  # petrous bone
+            Solid((side * 55, -42, -42), (11, 13, 17), 0.02),  # mastoid
+            Solid((side * 42, 18, -8), (26, 6, 4), 0.014),  # sphenoid wing
         ]
         solids += [_cell(rng, side) for _ in range(12)]
-    solids += [
-        Solid((0, 64, 12), (20, 7, 10), air * 1.4),
-        Solid((0, 48, -30), (6, 20, 22), air * 1.3),
-        Solid((0, 16, -22), (12, 12, 9), air * 1.3),
-        Solid((0, -30, -38), (14, 16, 6), 0.022, tilt_deg=40),
+    return [
+        *solids,
+        Solid((0, 64, 12), (20, 7, 10), 1.4 * AIR),  # frontal sinus
+        Solid((0, 48, -30), (6, 20, 22), 1.3 * AIR),  # nose
+        Solid((0, 16, -22), (12, 12, 9), 1.3 * AIR),  # sphenoid sinus
+        Solid((0, -30, -38), (14, 16, 6), 0.022, tilt_deg=40),  # clivus
     ]
-    solids += _jaw(rng)
+
+
+def _spine() -> list[Solid]:
+    """Six cervical vertebrae with their spinous processes."""
+    solids = []
     for level in range(6):
         solids.append(Solid((0, -38 + 1.5 * level, -72 - 19 * level), (14, 11, 7.5), 0.018))
         solids.append(Solid((0, -56 + 1.5 * level, -76 - 19 * level), (5, 9, 5), 0.016))
-    jitter = rng.normal(1.0, 0.03, (len(solids), 3))
-    return [
-        Solid(
-            tuple(np.asarray(s.centre) * scale * (jitter[i] if i > 4 else 1)),
-            tuple(np.asarray(s.axes) * scale * (jitter[i] if i > 4 else 1)),
-            s.per_mm,
-            s.tilt_deg,
-            s.part,
-        )
-        for i, s in enumerate(solids)
-    ]
+    return solids
 
 
 def _cell(rng: np.random.Generator, side: int) -> Solid:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
@@ -117,21 +117,9 @@ def write_dsa_phantoms(
         raise ClipmedError(
             f"{out} cannot be written ({error.strerror}).", "Choose another folder with --out."
         ) from error
-    manifest = {
-        "kind": "dsa",
-        "version": FORMAT_VERSION,
-        "synthetic": True,
-        "n": n,
-        "seed": seed,
-        "size": size,
-        "format": format,
-        "truth": truth,
-        "preset": preset,
-        "split": split or "mixed",
-        "labels": list(LABELS),
-        "config": load_ambient(preset).model_dump(),
-    }
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    (out / "manifest.json").write_text(
+        json.dumps(_manifest(n, seed, recipe, split), indent=2), encoding="utf-8"
+    )
     done = 0
     with (out / "studies.jsonl").open("w", encoding="utf-8") as lines:
         for rows in _each([(patient, recipe, out) for patient in plan_patients(n, seed, split)], workers):
@@ -140,6 +128,21 @@ def write_dsa_phantoms(
             done += len(rows)
             progress.step("Simulating angiograms", done, n)
     return out
+
+
+def _manifest(n: int, seed: int, recipe: Recipe, split: Split | None) -> dict[str, Any]:
+    """What was asked for, and the ranges behind it."""
+    return {
+        "kind": "dsa",
+        "version": FORMAT_VERSION,
+        "synthetic": True,
+        "n": n,
+        "seed": seed,
+        **asdict(recipe),
+        "split": split or "mixed",
+        "labels": list(LABELS),
+        "config": load_ambient(recipe.preset).model_dump(),
+    }
 
 
 def plan_patients(n: int, seed: int, only: Split | None = None) -> list[Patient]:
