@@ -40,10 +40,12 @@ class Backend:
         return self._model_ids.get(task, "")
 
     def choose_model(self, task: str, model_id: str) -> bool:
-        """Use another model from the next question on; whether anything changed."""
-        with self._lock:
-            changed = self.model_id(task) != model_id
-            self._model_ids[task] = model_id
+        """Use another model from the next question on; whether anything changed.
+
+        Takes no lock: the window calls it, and must not wait while a job builds the engine.
+        """
+        changed = self.model_id(task) != model_id
+        self._model_ids[task] = model_id
         return changed
 
     def engine(self) -> Engine:

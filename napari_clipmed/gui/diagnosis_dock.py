@@ -26,6 +26,7 @@ from napari_clipmed.gui.diagnosis_words import (
     title_of,
 )
 from napari_clipmed.gui.job_bar import JobBar
+from napari_clipmed.gui.jobs import Job
 from napari_clipmed.gui.session import session_for
 from napari_clipmed.gui.shortcuts import DockShortcuts, keyed
 from napari_clipmed.gui.theme import (
@@ -142,6 +143,7 @@ class DiagnosisDock(QWidget):
         session.saliency_changed.connect(self._on_saliency)
         session.frame_changed.connect(self._on_frame)
         session.models_changed.connect(self._on_model_chosen)
+        session.jobs.job_ended.connect(self._on_job_ended)
         self.classify_button.clicked.connect(self.classify)
         self.bars.chosen.connect(self._explain)
         self.saliency_box.method_chosen.connect(lambda method: self._explain(self.bars.choice))
@@ -354,6 +356,10 @@ class DiagnosisDock(QWidget):
             say(self.empty, "")
         else:
             say(self.empty, NO_ANSWER if self.session.study is not None else NO_STUDY)
+
+    def _on_job_ended(self, job: Job) -> None:
+        if job.key == CLASSIFY:
+            self._show_empty_state()
 
     def _jump(self, view: str, frame: int) -> None:
         index = self.session.view_index(view)

@@ -281,8 +281,9 @@ class JobRunner(QObject):
         self._begin_next(job.key)
 
     def running(self, key: str) -> Job | None:
-        """The newest job of a key, or None."""
-        return next((job for job in reversed(self._active) if job.key == key), None)
+        """The newest job of a key that is not over, or None."""
+        unfinished = (job for job in reversed(self._active) if job.key == key and not job.state.final)
+        return next(unfinished, None)
 
     def cancel(self, key: str) -> None:
         """Cancel all jobs of a key."""

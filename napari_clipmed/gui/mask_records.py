@@ -13,6 +13,9 @@ from napari_clipmed.inference.results import MaskProposal
 from napari_clipmed.records import Revision, Store, Verdict
 from napari_clipmed.study import Study
 
+FIRST_VALUE = 2
+"""Label value of the first sentence; 1 belongs to what is outlined or drawn without one ("finding")."""
+
 
 @dataclass(frozen=True, eq=False)
 class Accepted:
@@ -74,7 +77,7 @@ class PromptList:
 
     def value_of(self, prompt: str) -> int:
         """Label value of a sentence; a new sentence gets the next one."""
-        return self.values.setdefault(prompt, len(self.values) + 1)
+        return self.values.setdefault(prompt, FIRST_VALUE + len(self.values))
 
     def colour_of(self, prompt: str) -> str:
         """Colour of a sentence, the same as on the canvas."""

@@ -66,6 +66,7 @@ class SegmentDock(QWidget):
         self.preview = MaskPreview(self.session)
         self.prompts = PromptList()
         self._proposal: tuple[MaskProposal, int, int] | None = None
+        self._image_hash = ""
         self._build()
         self._connect()
         self.prompt.set_convention(self.session.settings.side_convention)
@@ -317,7 +318,8 @@ class SegmentDock(QWidget):
 
         def saved(revisions: list[Revision]) -> None:
             said = ", ".join(f"{r.name} ({r.verdict}, revision {r.id})" for r in revisions)
-            say(self.status, f"Saved: {said}.")
+            if study is session.study:
+                say(self.status, f"Saved: {said}.")
             session.message.emit(f"Saved {len(revisions)} mask(s).")
 
         def refused(error: ClipmedError) -> None:
@@ -337,10 +339,13 @@ class SegmentDock(QWidget):
         self.session.jobs.cancel(SEGMENT)
         self.discard()
         self.failure.clear()
-        self.prompts = PromptList()
-        self.sentences.clear()
-        self.sentences_section.setVisible(False)
-        say(self.status, "")
+        image_hash = study.image_hash if study is not None else ""
+        if image_hash != self._image_hash:  # a relabelled study keeps masks and sentences
+            self._image_hash = image_hash
+            self.prompts = PromptList()
+            self.sentences.clear()
+            self.sentences_section.setVisible(False)
+            say(self.status, "")
         self.empty.setVisible(study is None)
         self.prompt.allow("" if study is not None else NO_STUDY)
         say(self.not_a_film, NOT_A_FILM if study is not None and study.kind is Kind.ANGIOGRAM else "")

@@ -229,6 +229,7 @@ def test_cancel_leaves_no_answer(dock, session, engine, qtbot):
     idle(qtbot, session)
     assert session.diagnosis is None
     assert not dock.job_bar.isVisible()
+    assert "Press Classify" in dock.empty.text()
 
 
 def test_another_study_meanwhile_discards_the_old_answer(dock, session, engine, qtbot):

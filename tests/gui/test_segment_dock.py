@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QPushButton, QRadioButton
 from napari_clipmed.gui.segment_dock import SegmentDock
 from napari_clipmed.gui.session import session_for
 from napari_clipmed.gui.settings import Settings
+from napari_clipmed.study import Projection
 
 LEFT = "lower left lung"
 
@@ -92,9 +93,9 @@ def test_taking_writes_labels_in_one_step_of_undo(proposed, session, qtbot):
     area = int(proposed.preview.layer.data.sum())
     click(qtbot, proposed.proposal.take_button)
     labels = session.labels_layer(0)
-    assert int((labels.data == 1).sum()) == area
+    assert int((labels.data == 2).sum()) == area
     assert proposed.preview.layer is None
-    assert session.classes[1] == LEFT
+    assert session.classes[2] == LEFT
     assert proposed.sentences.count() == 1
     labels.undo()
     assert labels.data.sum() == 0
@@ -105,7 +106,7 @@ def test_a_second_sentence_gets_its_own_label_and_colour(proposed, session, qtbo
     type_and_run(qtbot, proposed, "upper right lung")
     wait_for(qtbot, lambda: proposed.preview.layer is not None)
     click(qtbot, proposed.proposal.take_button)
-    assert set(np.unique(session.labels_layer(0).data)) == {0, 1, 2}
+    assert set(np.unique(session.labels_layer(0).data)) == {0, 2, 3}
     icons = [proposed.sentences.item(i).icon().pixmap(4, 4).toImage().pixelColor(1, 1) for i in range(2)]
     assert icons[0] != icons[1]
 
@@ -114,7 +115,7 @@ def test_saved_untouched_it_is_accepted_and_painted_over_it_is_corrected(propose
     click(qtbot, proposed.proposal.take_button)
     click(qtbot, proposed.save_button)
     wait_for(qtbot, lambda: proposed.status.text().startswith("Saved"))
-    session.labels_layer(0).data_setitem((np.array([0]), np.array([2]), np.array([3])), 1)
+    session.labels_layer(0).data_setitem((np.array([0]), np.array([2]), np.array([3])), 2)
     click(qtbot, proposed.save_button)
     wait_for(qtbot, lambda: "corrected" in proposed.status.text())
     store = session.store()
@@ -193,6 +194,14 @@ def test_another_study_takes_everything_along(proposed, session, qtbot):
     session.show_study(biplane())
     assert proposed.sentences.count() == 0 and proposed.preview.layer is None
     assert not proposed.save_button.isEnabled()
+
+
+def test_relabelling_a_view_keeps_masks_and_their_sentences(proposed, session, qtbot):
+    click(qtbot, proposed.proposal.take_button)
+    session.relabel_view(0, Projection.AP)
+    assert proposed.sentences.count() == 1
+    assert proposed.prompts.value_of(LEFT) == 2
+    assert session.labels_layer(0).data.any()
 
 
 def test_nothing_is_wider_than_the_least_dock(proposed):
