@@ -93,7 +93,7 @@ def evaluate_causal_clipseg(
     with errors.status("evaluating …") as status:
         progress = Progress(lambda step: status.update(f"{step.what} {step.done} of {step.total}"))
         preprocessing = Preprocessing.from_card(entry.card.preprocessing)
-        figures = evaluate(network, items, preprocessing, plan, known, progress)
+        figures = evaluate(network, items, preprocessing, plan, known, progress=progress)
     figures = {"model": entry.id, "split": split.capitalize()} | figures
     if json:
         print_json(figures)

@@ -115,6 +115,32 @@ def evaluate(
     return report
 
 
+def best_threshold(
+    network: CausalCLIPSeg,
+    items: Sequence[QaTaItem],
+    preprocessing: Preprocessing,
+    compute: Compute | None = None,
+    progress: Progress | None = None,
+) -> float:
+    """The probability threshold with the highest mean Dice on some items, of 0.2, 0.25 … 0.7.
+
+    Cross-entropy alone makes honest probabilities, for which the threshold that is best for Dice lies below
+    one half.
+    """
+    compute, progress = compute or choose_compute(), progress or Progress()
+    network = cast("CausalCLIPSeg", compute.place(network))
+    tried = [SegmentationMetrics(round(float(t), 2)) for t in np.arange(0.2, 0.71, 0.05)]
+    batch = EvaluationPlan.batch
+    for start in range(0, len(items), batch):
+        progress.step("fitting the threshold", start, len(items))
+        chunk = items[start : start + batch]
+        masks = torch.stack([fit_mask(read_grey(item.mask), preprocessing) for item in chunk])[:, None]
+        probability = answer(network, chunk, preprocessing, compute)
+        for metrics in tried:
+            metrics.update(probability, masks)
+    return max(tried, key=lambda metrics: metrics.compute().dice_mean).threshold
+
+
 def answer(
     network: CausalCLIPSeg,
     items: Sequence[QaTaItem],

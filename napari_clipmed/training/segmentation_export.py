@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.registry import Registry
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.causal_clipseg import Splits, load_checkpoint, split_by_patient
-from napari_clipmed.training.causal_clipseg_evaluate import WORDINGS, EvaluationPlan, evaluate
+from napari_clipmed.training.causal_clipseg_evaluate import WORDINGS, EvaluationPlan, best_threshold, evaluate
 from napari_clipmed.training.metrics_segmentation import EMPTY_CONVENTION
 from napari_clipmed.training.qata_data import QaTaItem, load_split, patients_of, read_patients
 from napari_clipmed.training.segmentation_config import SegmentationConfig
@@ -70,6 +71,14 @@ def export(
     """
     progress = progress or Progress()
     network = load_checkpoint(checkpoint, config)
+    splits = split_by_patient(data, config, patients)
+    calibration: dict[str, Any] = {"threshold": 0.5}
+    if config.selection:
+        best = best_threshold(network, splits.selection, config.preprocessing, progress=progress)
+        calibration |= {
+            "bias_shift": centre(network, best),
+            "fitted_on": f"{len(splits.selection)} radiographs that chose the epoch",
+        }
     state = half_precision(network)
     table = read_patients(patients) if patients is not None else None
     validation = load_split(data, "Val", table)
@@ -81,8 +90,8 @@ def export(
         architecture="causal-clipseg",
         config=network.config,
         preprocessing=config.preprocessing.to_card(),
-        calibration={"threshold": 0.5},
-        data=_story(split_by_patient(data, config, patients), config),
+        calibration=calibration,
+        data=_story(splits, config),
         licence=LICENCE,
         seed=config.seed,
         command=command,
@@ -104,6 +113,14 @@ def _story(splits: Splits, config: SegmentationConfig) -> str:
         f"split; {chosen}; {splits.left_out} were left out because their patients appear in the validation "
         "split. Patients are known for the BIMCV part only; of the rest every radiograph counts as one."
     )
+
+
+@torch.no_grad()
+def centre(network: CausalCLIPSeg, threshold: float) -> float:
+    """Shift every logit so that this probability becomes one half; the shift."""
+    shift = -math.log(threshold / (1 - threshold))
+    network.causal_decoder.txt.bias[-1] += shift
+    return shift
 
 
 def half_precision(network: CausalCLIPSeg) -> dict[str, Tensor]:

@@ -29,6 +29,7 @@ from napari_clipmed.training.causal_clipseg_evaluate import worded
 from napari_clipmed.training.qata_data import load_split
 from napari_clipmed.training.segmentation_batches import QaTaDataset, augment
 from napari_clipmed.training.segmentation_config import Augmentation, Optimisation, read_config
+from napari_clipmed.training.segmentation_export import centre
 from napari_clipmed.training.sentence_variation import VariationConfig, vary
 
 CONFIG = {
@@ -99,6 +100,7 @@ def test_from_folder_to_registered_model_and_its_figures(tmp_path, config_file, 
     assert str(tmp_path) not in card.model_dump_json()
     assert set(card.metrics["dice_mean_by_wording"]) >= {"full", "generic", "mirrored"}
     assert np.isfinite(card.metrics["dice_mean"]) and card.metrics["n"] == 6
+    assert card.calibration["threshold"] == 0.5 and "bias_shift" in card.calibration
     log = (out / "log" / "metrics.csv").read_text().splitlines()
     assert len([line for line in log if line]) >= 3
 
@@ -206,6 +208,17 @@ def test_sentences_are_said_otherwise():
     assert said(generic=1.0) == GENERIC
     garbled = {said(unknown_words=1.0) for _ in range(20)}
     assert all("lower left" in s and "all right" in s for s in garbled) and len(garbled) > 5
+
+
+def test_the_best_threshold_becomes_one_half():
+    torch.manual_seed(0)
+    network = CausalCLIPSeg.from_config(CONFIG["model"]).eval()
+    x, tokens = torch.randn(1, 3, 64, 64), network.tokenize(["left lung."])
+    with torch.no_grad():
+        before = network(x, tokens)[0].sigmoid() >= 0.35
+        shift = centre(network, 0.35)
+        after = network(x, tokens)[0].sigmoid() >= 0.5
+    assert shift > 0 and (before == after).float().mean() > 0.999
 
 
 def test_wordings_of_the_evaluation():
