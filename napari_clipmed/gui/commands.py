@@ -32,6 +32,8 @@ def add_docks(viewer: napari.Viewer) -> dict[str, object]:
     dict of str to widget
         By display name.
     """
+    from qtpy.QtCore import QTimer
+
     from napari_clipmed.gui.playback import ensure_strip
 
     docks: dict[str, object] = {}
@@ -42,7 +44,7 @@ def add_docks(viewer: napari.Viewer) -> dict[str, object]:
         first = first or dock
     ensure_strip(viewer)
     if first is not None:
-        first.raise_()
+        QTimer.singleShot(0, first.raise_)  # tabs order themselves only when the window is drawn
     return docks
 
 
