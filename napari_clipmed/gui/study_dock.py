@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QMainWindow,
     QMenu,
     QPushButton,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -145,10 +144,8 @@ class StudyDock(QWidget):
             "A folder with the AP and LA run of one examination",
             self.ask_folder,
         )
-        self.samples = named(QToolButton(), "samples")
-        self.samples.setText("Samples")
+        self.samples = named(QPushButton("Samples"), "samples")
         self.samples.setToolTip("Simulated studies with known truth, and a simulated chest film")
-        self.samples.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self.samples)
         for key, title in SAMPLES.items():
             menu.addAction(title, partial(self.open_sample, key))
