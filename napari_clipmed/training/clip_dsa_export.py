@@ -25,10 +25,13 @@ from napari_clipmed.training.clip_dsa_recipe import ClipDSARecipe
 from napari_clipmed.training.dsa_data import read_rows
 from napari_clipmed.training.metrics_classification import calibration_error
 
-STATISTICS_STUDIES = 160
+STATISTICS_STUDIES = 100
 """Training studies whose features describe what the model has seen."""
 
-POINTING_STUDIES = 200
+POINTING_STUDIES = 60
+
+CALIBRATION_STUDIES = 240
+"""Validation studies that set temperatures and thresholds."""
 
 
 def export(
@@ -77,7 +80,7 @@ def export(
             pointing=pointing, describing=True, progress=progress,
         )  # fmt: skip
 
-    seen, held_out = ask("train", STATISTICS_STUDIES), ask("val")
+    seen, held_out = ask("train", STATISTICS_STUDIES), ask("val", CALIBRATION_STUDIES)
     calibration: dict[str, Any] = {"temperature": fit_temperatures(held_out)}
     calibration["fitted_on"] = f"{len(held_out.rows)} validation studies"
     assert seen.descriptors is not None and held_out.descriptors is not None
@@ -180,6 +183,12 @@ def figure_limits(metrics: dict[str, Any], labels: LabelSet) -> list[str]:
                 f"Often misses {title}: AUC {value:.2f} against {labels.titles[0].lower()} on simulated "
                 "patients it never saw; a negative answer means little."
             )
+    pointing = figures.get("pointing_game")
+    if pointing and pointing["hits"] < 0.5 * pointing["n"]:
+        limits.append(
+            f"Its class activation maps are no map of the lesion: the hottest cell of Grad-CAM lay on it in "
+            f"{pointing['hits']} of {pointing['n']} simulated studies."
+        )
     return limits
 
 
