@@ -40,7 +40,7 @@ def classify(
     model: ModelId = "",
     explain: Annotated[
         str, typer.Option(help="gradcam, gradcam++, layercam, hirescam, xgradcam, eigencam, or none.")
-    ] = "gradcam",
+    ] = "layercam",
     out: Annotated[Path, typer.Option(help="Folder for a JSON file and an overlay of each study.")] = Path(
         "clipmed-classified"
     ),

@@ -48,6 +48,9 @@ def train_causal_clipseg(
         Path | None, typer.Option(help="CSV with the columns id and patient; otherwise file names tell.")
     ] = None,
     register: Annotated[Path | None, typer.Option(help="Root of models to register the result in.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Checkpoint of an earlier run of this network, to go on from.")
+    ] = None,
 ) -> None:
     """Train CausalCLIPSeg, keep the best epoch, and make a model with a card of it.
 
@@ -62,14 +65,14 @@ def train_causal_clipseg(
     settings = read_config(config)
     with console.status("Starting…") as status:
         progress = Progress(lambda step: status.update(f"{step.what} {step.done}/{step.total}"))
-        best = train(data, settings, out, patients, progress)
+        best = train(data, settings, out, patients, progress, start)
         entry = export(
             best,
             settings,
             data,
             register or out / "models",
             patients=patients,
-            command=_command("causal-clipseg", config),
+            command=_command("causal-clipseg", config) + (" --start CHECKPOINT" if start else ""),
             progress=progress,
         )
     console.print(f"Model [bold]{entry.id}[/] in {entry.folder}")

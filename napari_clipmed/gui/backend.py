@@ -59,6 +59,7 @@ class Backend:
         """
         guard_torch_import()
         from napari_clipmed.inference.cache import FeatureCache
+        from napari_clipmed.inference.device import spare_threads
         from napari_clipmed.inference.engine import Engine
 
         settings = read_settings()
@@ -73,6 +74,7 @@ class Backend:
                     device=settings.device,
                     precision=settings.precision,
                     cache=FeatureCache(settings.cache_mb),
+                    threads=spare_threads(),
                 )
                 self._engine_key = key
             return self._engine

@@ -49,7 +49,7 @@ from napari_clipmed.gui.widgets.saliency_box import KEY_OVERLAY, SaliencyBox
 from napari_clipmed.gui.widgets.verdict_box import KEY_ACCEPT, KEY_CORRECT, VerdictBox
 from napari_clipmed.inference.results import Diagnosis, Saliency
 from napari_clipmed.progress import Progress
-from napari_clipmed.study import Study
+from napari_clipmed.study import Kind, Study
 
 if TYPE_CHECKING:
     import napari
@@ -266,9 +266,14 @@ class DiagnosisDock(QWidget):
         self.classify_button.setEnabled(study is not None)
         self.classify_button.setToolTip("Ask the chosen model about this study" if study else NO_STUDY)
         self._on_diagnosis(self.session.diagnosis)
-        if study is not None and self.session.diagnosis is None and self.session.settings.classify_on_open:
+        if self._asks_by_itself(study):
             self.classify()
         self._show_empty_state()
+
+    def _asks_by_itself(self, study: Study | None) -> bool:
+        """Whether a study is classified without being asked: an angiogram, where the preference says so."""
+        wanted = study is not None and study.kind is Kind.ANGIOGRAM and self.session.diagnosis is None
+        return wanted and self.session.settings.classify_on_open
 
     def _on_diagnosis(self, diagnosis: Diagnosis | None) -> None:
         self._saliencies = {}

@@ -12,14 +12,14 @@ from napari_clipmed.inference.results import BOTH, Diagnosis, Saliency
 from napari_clipmed.study import Study, View
 
 CAM_METHODS: Mapping[str, str] = {
+    "layercam": "LayerCAM",
     "gradcam": "Grad-CAM",
     "gradcam++": "Grad-CAM++",
-    "layercam": "LayerCAM",
     "hirescam": "HiResCAM",
     "xgradcam": "XGrad-CAM",
     "eigencam": "Eigen-CAM (same for all classes)",
 }
-"""Name of a method for `Engine.explain`, and for people."""
+"""Name of a method for `Engine.explain`, and for people; the first one is the default."""
 
 SIMULATED_NOTE = "Simulated study."
 """The dock has a banner of its own for this note of the engine."""

@@ -135,7 +135,11 @@ class Engine:
         )
 
     def explain(
-        self, diagnosis: Diagnosis, label: str, method: str = "gradcam", progress: Progress | None = None
+        self,
+        diagnosis: Diagnosis,
+        label: str,
+        method: str = explain.DEFAULT_METHOD,
+        progress: Progress | None = None,
     ) -> Saliency:
         """Why: class activation maps of one label on all sampled frames of all views.
 
@@ -311,7 +315,7 @@ class Engine:
         self, model: Loaded, study: Study, prepared: dict[str, ModelInput], maps: dict[str, Tensor]
     ) -> list[str]:
         """Sentences for everything that lies outside what the model was trained on."""
-        found = outofdistribution.plain_rules(study, Kind(model.labels.kind))
+        found = outofdistribution.plain_rules(study, Kind(model.labels.kind), model.card.simulated_only)
         for name, part in maps.items():
             descriptor = outofdistribution.describe(part, prepared[name].frames)
             score = outofdistribution.strangeness(model.statistics, model.card.calibration, descriptor)

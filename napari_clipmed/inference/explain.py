@@ -34,6 +34,11 @@ METHODS = {
 }
 """Method names for people, and the classes of the grad-cam package."""
 
+DEFAULT_METHOD = "layercam"
+"""The method that points best: with the shipped weights its hottest cell lay on the lesion in 45 of 50 simulated
+validation studies, Grad-CAM's in 11 (docs/benchmarks.md). Grad-CAM averages the gradient over the picture, which
+loses a lesion that fills one cell of a 7 × 7 map."""
+
 
 class HeadOnMaps(nn.Module):
     """What follows the trunk, as a network of its own: frames' maps in, class logits out.
@@ -114,7 +119,7 @@ def raw_method(method: str) -> type:
 
 
 def raw_cams(
-    network: ClipDSA, maps: Mapping[str, Tensor], target: int, method: str = "gradcam"
+    network: ClipDSA, maps: Mapping[str, Tensor], target: int, method: str = DEFAULT_METHOD
 ) -> dict[str, NDArray[np.float32]]:
     """Class activation maps of one class for all frames of all views, not normalised.
 

@@ -107,7 +107,7 @@ def strangeness(
     return max(float(distance) / calibration["ood_distance"], float(residual) / calibration["ood_residual"])
 
 
-def plain_rules(study: Study, wanted: Kind) -> list[str]:
+def plain_rules(study: Study, wanted: Kind, simulated_only: bool = False) -> list[str]:
     """Sentences for what needs no statistics to be out of place; empty when nothing is.
 
     Parameters
@@ -116,12 +116,16 @@ def plain_rules(study: Study, wanted: Kind) -> list[str]:
         Its kind and views.
     wanted : Kind
         The kind of study that the model was trained on.
+    simulated_only : bool
+        Whether the model has seen simulated studies only: then every real one is outside its training data.
     """
     names = {Kind.ANGIOGRAM: "an angiogram", Kind.CHEST: "a chest film", Kind.OTHER: "an unknown image"}
     if study.kind is not wanted:
         return [f"This is {names[study.kind]}; the model was trained on {names[wanted]}."]
     if wanted is Kind.ANGIOGRAM and not all(view.subtracted for view in study.views):
         return ["This run is not subtracted; the model was trained on subtracted runs."]
+    if simulated_only and not study.synthetic:
+        return ["The model has seen simulated studies only; on a real one its answer is unproven."]
     return []
 
 

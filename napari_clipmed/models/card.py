@@ -64,6 +64,8 @@ class ModelCard(BaseModel):
         Figures on data it never saw, with their counts.
     limits : list of str
         Sentences that a person must know before relying on it.
+    simulated_only : bool
+        Whether it has seen simulated studies only; every real study is then flagged as unlike its training data.
     parent : str or None
         The model that it was fine-tuned from.
     created : str
@@ -90,6 +92,7 @@ class ModelCard(BaseModel):
     command: str = ""
     metrics: dict[str, Any] = Field(default_factory=dict)
     limits: list[str] = Field(default_factory=list)
+    simulated_only: bool = False
     parent: str | None = None
     created: str = Field(default_factory=_now)
     sha256: str = ""

@@ -195,7 +195,12 @@ class Registry:
         """Every model folder as (entry, "") or (None, what is wrong)."""
         seen: set[str] = set()
         for root in self.roots:
-            for card_file in sorted(root.glob(f"*/{CARD_FILE}")):
+            try:
+                cards = sorted(root.glob(f"*/{CARD_FILE}"))
+            except OSError as error:
+                yield None, f"The models in {root} cannot be read ({error.strerror})."
+                continue
+            for card_file in cards:
                 folder = card_file.parent
                 if folder.name.startswith("."):
                     continue  # half-made by a process that was killed

@@ -275,6 +275,7 @@ def train(
     out: Path,
     patients: Path | None = None,
     progress: Progress | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Train on ``Train`` of a QaTa folder and return the checkpoint of the best epoch.
 
@@ -288,6 +289,8 @@ def train(
     patients : Path, optional
         Table with the patient of each id; otherwise file names tell.
     progress : Progress, optional
+    start : Path, optional
+        Checkpoint of an earlier run of the same network, to go on from; default: random weights.
 
     Raises
     ------
@@ -309,7 +312,10 @@ def train(
     )
     judged = QaTaDataset(splits.selection, config.preprocessing, progress=progress)
     log.info("%d radiographs to learn from, %d to select by", len(learned), len(judged))
-    network = CausalCLIPSeg(**config.model).to(memory_format=torch.channels_last)
+    network = CausalCLIPSeg(**config.model)
+    if start is not None:
+        network.load_state_dict(load_checkpoint(start, config).state_dict())
+    network = network.to(memory_format=torch.channels_last)
     module = SegmentationTraining(network, config)
     checkpoint = ModelCheckpoint(
         out, "best", monitor=MONITORED, mode="max", save_weights_only=True, enable_version_counter=False

@@ -106,6 +106,7 @@ def export(
         preprocessing=preprocessing.to_card(),
         calibration=calibration,
         data=describe_data(data, recipe),
+        simulated_only=True,  # the only data that `training.dsa_data` reads
         licence="BSD-3-Clause",
         seed=recipe.seed,
         command=command,

@@ -38,7 +38,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict:
     wheel = next((work / "dist").glob("*.whl"))
     venv.create(work / "env", with_pip=False)
     python = work / "env" / "bin" / "python"
-    site = Path(_run([str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]).strip())
+    site = Path(
+        _run([str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]).strip()
+    )
     _run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)])
     # The dependencies are gigabytes: they are borrowed, behind the environment's own packages.
     (site / "zz_borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")

@@ -102,11 +102,11 @@ def test_choosing_class_and_method_recomputes_maps_only_and_known_maps_come_back
     assert "aneurysm" in dock.saliency_box.caption.text()
     click(qtbot, dock.bars.bar("MMD"))
     assert session.saliency.label == "MMD", "computed before, shown without a job"
-    dock.saliency_box.methods.setCurrentIndex(2)
-    dock.saliency_box.methods.activated.emit(2)
-    qtbot.waitUntil(lambda: session.saliency.method == "layercam")
+    dock.saliency_box.methods.setCurrentIndex(1)
+    dock.saliency_box.methods.activated.emit(1)
+    qtbot.waitUntil(lambda: session.saliency.method == "gradcam")
     assert engine.asked("classify") == ["Phantom 0042, left ICA"]
-    assert engine.asked("explain") == [("MMD", "gradcam"), ("IA", "gradcam"), ("MMD", "layercam")]
+    assert engine.asked("explain") == [("MMD", "layercam"), ("IA", "layercam"), ("MMD", "gradcam")]
 
 
 def test_scrubbing_computes_nothing_and_moves_the_line(answered, engine, session, qtbot):
