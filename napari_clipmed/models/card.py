@@ -65,7 +65,7 @@ class ModelCard(BaseModel):
     limits : list of str
         Sentences that a person must know before relying on it.
     simulated_only : bool
-        Whether it has seen simulated studies only; every real study is then flagged as unlike its training data.
+        Whether it has seen simulated studies only: every real study is then unlike its training data.
     parent : str or None
         The model that it was fine-tuned from.
     created : str

@@ -23,7 +23,8 @@ from napari_clipmed.progress import Progress
 from napari_clipmed.study import PatientIdentity
 
 VERSION = 1
-SAMPLE_SEED = 20
+SAMPLE_SEED = 14
+"""A bilateral case with clear areas; most simulated films are harder for a model that saw real ones only."""
 
 Format = Literal["npz", "dicom"]
 
