@@ -31,15 +31,3 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main()
 """
     assert "torch" not in _modules_after(code)
-
-
-def test_manifest_commands_load_neither_torch_nor_open_clip() -> None:
-    """Activation resolves every command's python name, as npe2 does when the plugin is used."""
-    code = """
-from npe2 import PluginManifest
-manifest = PluginManifest.from_distribution("napari-clipmed")
-for command in manifest.contributions.commands:
-    command.get_callable()
-"""
-    loaded = _modules_after(code)
-    assert not {"torch", "open_clip", "lightning"} & loaded
