@@ -16,7 +16,7 @@ from napari_clipmed.cli._app import app, errors, print_json
 from napari_clipmed.errors import ClipmedError
 
 SAMPLE = "MMD"
-CORRECTED_STUDIES = 10
+CORRECTED_STUDIES = 15
 """Simulated studies that are labelled in the place of a reader: something to learn from."""
 
 
@@ -78,7 +78,8 @@ def _tell(report: dict[str, Any], out: Path) -> None:
     answer, tuned = report["classification"], report["finetune"]
     lines = [
         f"Predicted {answer['predicted']} (p = {answer['probability']:.2f}), truth {answer['truth']}.",
-        f"Grad-CAM points at the lesion: {'yes' if report['saliency']['pointing_game_hit'] else 'no'}.",
+        f"The map ({report['saliency']['method']}) points at the lesion: "
+        + ("yes." if report["saliency"]["pointing_game_hit"] else "no."),
         f"Decisive frames: {report['saliency']['decisive_frame']}.",
         f"Mask from the sentence: Dice {report['segmentation']['dice']:.2f}.",
         f"Fine-tuning: {tuned['sentence']}",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_clipmed.inference.results import MaskProposal
 
 WINDOW = (1366, 768)
-PATIENCE_S = 240.0
+PATIENCE_S = 180.0
 
 
 class DemoTour(Tour):

@@ -70,7 +70,7 @@ class Tour:
             if time.perf_counter() - began > seconds:
                 raise ClipmedError(f"The step {name!r} was not done after {seconds:.0f} s.")
             self.breathe(0.02)
-        self.timings[name] = round(time.perf_counter() - began, 3)
+        self.timings.setdefault(name, round(time.perf_counter() - began, 3))
 
     def breathe(self, seconds: float) -> None:
         """Let the window work for a while."""

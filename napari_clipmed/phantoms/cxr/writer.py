@@ -155,7 +155,7 @@ def _write_dicom(film: Film, folder: Path, name: str, seed: int) -> Path:
     return case
 
 
-def sample_film(out: Path, size: int = 1024, seed: int = SAMPLE_SEED) -> Path:
+def sample_film(out: Path, size: int = 512, seed: int = SAMPLE_SEED) -> Path:
     """Write the sample chest film, a typical bilateral pneumonia, as DX with its truth; return its folder."""
     recipe = FilmRecipe(size=size, n_areas=2, subset_prompts=0.0)
     return _write_dicom(draw_film(seed, recipe), out, f"sample-cxr-{seed}", seed)
