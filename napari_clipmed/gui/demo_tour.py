@@ -266,6 +266,11 @@ def _film_truth(folder: Path) -> tuple[str, np.ndarray]:
 
 
 def _dice(mask: np.ndarray, truth: np.ndarray) -> float:
-    """Dice of two masks; 1 when both are empty."""
-    total = int(mask.sum()) + int(truth.sum())
-    return 2 * int((mask & truth).sum()) / total if total else 1.0
+    """Dice of two masks, by the convention of the evaluation."""
+    import torch
+
+    from napari_clipmed.training.metrics_segmentation import SegmentationMetrics
+
+    metrics = SegmentationMetrics()
+    metrics.update(torch.from_numpy(mask)[None].float(), torch.from_numpy(truth)[None].float())
+    return float(metrics.compute().dice_mean)

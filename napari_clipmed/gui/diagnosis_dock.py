@@ -30,14 +30,12 @@ from napari_clipmed.gui.jobs import Job
 from napari_clipmed.gui.session import session_for
 from napari_clipmed.gui.shortcuts import DockShortcuts, keyed
 from napari_clipmed.gui.theme import (
-    MARGIN,
-    RESEARCH_USE,
     SPACING,
     banner,
+    fill_dock,
     hint_label,
     rule,
     say,
-    scrollable,
     section,
     wrapped_label,
 )
@@ -118,23 +116,19 @@ class DiagnosisDock(QWidget):
         column.addWidget(rule())
         column.addWidget(section("Where and when the model looks", self.decisive, self.saliency_box))
 
-        content = QWidget()
-        whole = QVBoxLayout(content)
-        whole.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        whole.setSpacing(SPACING)
         row = QHBoxLayout()
         row.addWidget(self.models, 1)
         row.addWidget(self.classify_button)
-        whole.addWidget(self.headline)
-        whole.addWidget(self.simulated)
-        whole.addLayout(row)
-        for part in (self.job_bar, self.failure, self.empty, self.answer):
-            whole.addWidget(part)
-        whole.addStretch(1)
-        whole.addWidget(hint_label(RESEARCH_USE))
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrollable(content))
+        fill_dock(
+            self,
+            self.headline,
+            self.simulated,
+            row,
+            self.job_bar,
+            self.failure,
+            self.empty,
+            self.answer,
+        )
 
     def _connect(self) -> None:
         session = self.session

@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
     QRadioButton,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -31,13 +30,10 @@ from napari_clipmed.gui.process_job import Event, ProcessJob
 from napari_clipmed.gui.session import session_for
 from napari_clipmed.gui.shortcuts import dock_around
 from napari_clipmed.gui.theme import (
-    MARGIN,
-    RESEARCH_USE,
-    SPACING,
     banner,
+    fill_dock,
     hint_label,
     say,
-    scrollable,
     section,
     wrapped_label,
 )
@@ -118,18 +114,13 @@ class FinetuneDock(QWidget):
         self.use_button.setToolTip("It answers from now on; the model before stays and can be chosen again")
         self.use_button.setVisible(False)
 
-        content = QWidget()
-        whole = QVBoxLayout(content)
-        whole.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        whole.setSpacing(SPACING)
-        whole.addWidget(section("What to teach", self.tasks.widget, *self.bases.values()))
-        whole.addWidget(
+        fill_dock(
+            self,
+            section("What to teach", self.tasks.widget, *self.bases.values()),
             section(
                 "What will be learned from", self.problem, self.table, self.sentences, self.refresh_button
-            )
-        )
-        whole.addWidget(section("How much of the model learns", self.strategies.widget))
-        for part in (
+            ),
+            section("How much of the model learns", self.strategies.widget),
             self.start_button,
             self.job_bar,
             self.failure,
@@ -137,13 +128,7 @@ class FinetuneDock(QWidget):
             self.plot,
             self.result,
             self.use_button,
-        ):
-            whole.addWidget(part)
-        whole.addStretch(1)
-        whole.addWidget(hint_label(RESEARCH_USE))
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrollable(content))
+        )
 
     def _connect(self) -> None:
         self.tasks.group.buttonClicked.connect(self._on_task)

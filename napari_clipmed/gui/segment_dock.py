@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui.diagnosis_words import name_frame
@@ -16,15 +16,12 @@ from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.mask_preview import MaskPreview
 from napari_clipmed.gui.mask_records import Accepted, MaskToSave, PromptList, save_masks
 from napari_clipmed.gui.session import session_for
-from napari_clipmed.gui.shortcuts import DockShortcuts, dock_around, keyed
+from napari_clipmed.gui.shortcuts import DockShortcuts, bring_to_front, keyed
 from napari_clipmed.gui.theme import (
-    MARGIN,
-    RESEARCH_USE,
-    SPACING,
     banner,
+    fill_dock,
     hint_label,
     say,
-    scrollable,
     section,
     wrapped_label,
 )
@@ -92,11 +89,8 @@ class SegmentDock(QWidget):
         self.save_button.setObjectName("save_masks")
         self.status = hint_label("", "mask_status")
 
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(SPACING)
-        for part in (
+        fill_dock(
+            self,
             self.target,
             self.empty,
             self.not_a_film,
@@ -108,13 +102,7 @@ class SegmentDock(QWidget):
             self.sentences_section,
             self.save_button,
             self.status,
-        ):
-            column.addWidget(part)
-        column.addStretch(1)
-        column.addWidget(hint_label(RESEARCH_USE))
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrollable(content))
+        )
 
     def _connect(self) -> None:
         session = self.session
@@ -141,10 +129,7 @@ class SegmentDock(QWidget):
 
     def focus_prompt(self) -> None:
         """Bring this dock to the front and the cursor into the prompt box."""
-        dock = dock_around(self)
-        if dock is not None:
-            dock.show()
-            dock.raise_()
+        bring_to_front(self)
         self.prompt.box.setFocus()
 
     # -- asking -------------------------------------------------------------------------------------------

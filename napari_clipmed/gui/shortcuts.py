@@ -68,6 +68,14 @@ def dock_around(widget: QWidget) -> QDockWidget | None:
     return parent
 
 
+def bring_to_front(widget: QWidget) -> None:
+    """Show the dock around a widget, in front of the tabs beside it."""
+    dock = dock_around(widget)
+    if dock is not None:
+        dock.show()
+        dock.raise_()
+
+
 def keyed(text: str, keys: str) -> str:
     """Text of a button with its key: "Accept (Alt+A)"."""
     return f"{text} ({keys})"

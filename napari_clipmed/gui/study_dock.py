@@ -30,14 +30,12 @@ from napari_clipmed.gui.session import OPEN_KEY, session_for
 from napari_clipmed.gui.study_words import identity_line, understood, warnings_of
 from napari_clipmed.gui.theme import (
     DOCK_WIDTH,
-    MARGIN,
-    RESEARCH_USE,
     SPACING,
     banner,
+    fill_dock,
     hint_label,
     named,
     say,
-    scrollable,
     section,
     wrapped_label,
 )
@@ -98,10 +96,6 @@ class StudyDock(QWidget):
             window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
 
     def _build(self) -> None:
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(SPACING)
         self.title.setStyleSheet("font-weight: 600;")
         self.shelf.setToolTip("All studies of this folder")
         self.shelf.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -111,7 +105,8 @@ class StudyDock(QWidget):
         self.subtraction_row = self._subtraction_buttons()
         self.look_box = section("Look", self._look_buttons(), self.subtraction_row)
         self.understood_box = section("How it was read", self.conclusions)
-        for part in (
+        fill_dock(
+            self,
             self._open_buttons(),
             JobBar(self.session.jobs, [OPEN_KEY]),
             self.failure,
@@ -125,13 +120,7 @@ class StudyDock(QWidget):
             self.look_box,
             self.views_box,
             self.understood_box,
-        ):
-            column.addWidget(part)
-        column.addStretch(1)
-        column.addWidget(hint_label(RESEARCH_USE))
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrollable(content))
+        )
         self.setMinimumWidth(DOCK_WIDTH[0])
 
     def _open_buttons(self) -> QWidget:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QLayout, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 OKABE_ITO = {
     "orange": "#E69F00",
@@ -140,3 +140,21 @@ def scrollable(content: QWidget) -> QScrollArea:
     area.setWidget(content)
     area.setMinimumWidth(DOCK_WIDTH[0])
     return area
+
+
+def fill_dock(dock: QWidget, *parts: QWidget | QLayout) -> None:
+    """Put the parts of a dock one under another, scrollable, above the note on research use."""
+    content = QWidget()
+    column = QVBoxLayout(content)
+    column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+    column.setSpacing(SPACING)
+    for part in parts:
+        if isinstance(part, QLayout):
+            column.addLayout(part)
+        else:
+            column.addWidget(part)
+    column.addStretch(1)
+    column.addWidget(hint_label(RESEARCH_USE))
+    outer = QVBoxLayout(dock)
+    outer.setContentsMargins(0, 0, 0, 0)
+    outer.addWidget(scrollable(content))

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtpy.QtCore import QEventLoop, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui.session import session_for
+from napari_clipmed.gui.shortcuts import bring_to_front
 
 if TYPE_CHECKING:
     import napari
@@ -95,12 +96,7 @@ class Tour:
 
     def front(self, dock: str) -> None:
         """Bring the tab of a dock to the front."""
-        parent: QWidget | None = self.docks[dock]
-        while parent is not None and not isinstance(parent, QDockWidget):
-            parent = parent.parentWidget()
-        if parent is not None:
-            parent.show()
-            parent.raise_()
+        bring_to_front(self.docks[dock])
         self.breathe(0.05)
 
     def photograph(self, name: str, dock: str) -> Path:
