@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,9 +79,21 @@ class FrameTiming:
         return float(np.median(np.diff(self.times_ms))) if len(self.times_ms) > 1 else 0.0
 
 
+class Topic(StrEnum):
+    """What a guess can be about; the keys by which a person overrules one (`io.overrule`)."""
+
+    KIND = "kind"
+    PAIRING = "pairing"
+    PROJECTION = "projection"
+    TIME_BASE = "time base"
+    SUBTRACTION = "subtraction"
+    CALIBRATION = "calibration"
+    WINDOW = "window"
+
+
 @dataclass(frozen=True)
 class Guess:
-    """Something that was concluded, not read: what, the value, and why."""
+    """Something that was concluded, not read: what (mostly a `Topic`), the value, and why."""
 
     what: str
     value: str
@@ -94,6 +107,35 @@ class DisplayWindow:
     low: float
     high: float
     name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Overlay:
+    """Graphics that the file draws over its frames (DICOM PS3.3 C.9.2), as data.
+
+    Parameters
+    ----------
+    masks : (N, H, W) bool array
+        True where something is drawn, on the grid of the frames. N = 1 for one plane over all its frames.
+    label : str
+        The label or description of the overlay; "overlay 1" and so on where it has none.
+    first_frame : int or None
+        Frame number (from 1) that `masks[0]` lies over; None for one plane over every frame.
+    region : bool
+        True for a region of interest, False for graphics.
+    """
+
+    masks: NDArray[np.bool_]
+    label: str = "overlay"
+    first_frame: int | None = None
+    region: bool = False
+
+    def over(self, frame: int) -> NDArray[np.bool_] | None:
+        """The (H, W) plane over a frame number (from 1); None where nothing lies over it."""
+        if self.first_frame is None:
+            return self.masks[0]
+        index = frame - self.first_frame
+        return self.masks[index] if 0 <= index < len(self.masks) else None
 
 
 @dataclass(frozen=True)
@@ -147,6 +189,12 @@ class View:
         All windows that the file offers.
     angles : (float, float) or None
         Positioner primary and secondary angle in degrees.
+    shutter : (H, W) bool array or None
+        True where the display shutter hides the picture (PS3.3 C.7.6.11); not burnt into `pixels`.
+    shutter_level : float
+        Grey of the covered part, 0 black to 1 white.
+    overlays : tuple of Overlay
+        Graphics that the file draws over its frames; not burnt into `pixels`.
     guesses, warnings
         What was concluded, and what was wrong with the file.
     """
@@ -161,6 +209,9 @@ class View:
     native: NDArray[np.generic] | None = None
     windows: tuple[DisplayWindow, ...] = ()
     angles: tuple[float, float] | None = None
+    shutter: NDArray[np.bool_] | None = None
+    shutter_level: float = 0.0
+    overlays: tuple[Overlay, ...] = ()
     guesses: tuple[Guess, ...] = ()
     warnings: tuple[str, ...] = ()
     pixel_hash: str = field(default="")
@@ -180,8 +231,12 @@ class View:
 
     def relabelled(self, projection: Projection, reason: str = "set by the reader") -> View:
         """The same run under another projection, with the overrule on record."""
-        kept = tuple(g for g in self.guesses if g.what != "projection")
-        return replace(self, projection=projection, guesses=(*kept, Guess("projection", projection, reason)))
+        return self.concluding(Guess(Topic.PROJECTION, projection, reason), projection=projection)
+
+    def concluding(self, guess: Guess, **changes: Any) -> View:
+        """The view with some fields changed and a guess that takes the place of the one on the same topic."""
+        kept = tuple(known for known in self.guesses if known.what != guess.what)
+        return replace(self, guesses=(*kept, guess), **changes)
 
 
 @dataclass(frozen=True, eq=False)

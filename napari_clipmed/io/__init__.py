@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from napari_clipmed.io.dicom_headers import is_dicom
 from napari_clipmed.io.images import PICTURES, is_picture
+from napari_clipmed.io.overrule import Overrule, overruled, regrouped
 from napari_clipmed.io.study_reader import StudyEntry, list_studies, open_entry, open_study
 from napari_clipmed.io.subtraction import Intensity, MaskItem, Operation, Subtracted, subtract
 
@@ -12,6 +13,7 @@ __all__ = [
     "Intensity",
     "MaskItem",
     "Operation",
+    "Overrule",
     "StudyEntry",
     "Subtracted",
     "is_dicom",
@@ -19,5 +21,7 @@ __all__ = [
     "list_studies",
     "open_entry",
     "open_study",
+    "overruled",
+    "regrouped",
     "subtract",
 ]

@@ -58,6 +58,8 @@ class StudyEntry:
         For the screen only.
     sequence : bool
         True for numbered pictures that are the frames of one run.
+    sops : tuple of str
+        SOP Instance UIDs of the files; empty for plain pictures.
     """
 
     paths: tuple[Path, ...]
@@ -66,6 +68,7 @@ class StudyEntry:
     study_instance_uid: str = ""
     identity: PatientIdentity = field(default_factory=PatientIdentity, repr=False)
     sequence: bool = False
+    sops: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -176,7 +179,8 @@ def _open_list(paths: list[Path], progress: Progress) -> Study:
         )
     if len(entries) == 2 and all(len(entry.paths) == 1 for entry in entries):
         chosen = Guess("pairing", "chosen together", "no rule pairs the two files; they were opened together")
-        both = replace(entries[0], paths=(*entries[0].paths, *entries[1].paths), pairing=chosen)
+        first, second = entries
+        both = replace(first, paths=first.paths + second.paths, sops=first.sops + second.sops, pairing=chosen)
         return open_entry(both, progress)
     return _open_first(entries, paths[0].parent, progress)
 
@@ -252,6 +256,7 @@ def _dicom_entries(runs: list[tuple[Path, Dataset]]) -> list[StudyEntry]:
             pairing=pairing,
             study_instance_uid=text(runs[indices[0]][1], "StudyInstanceUID"),
             identity=identity_of(runs[indices[0]][1]),
+            sops=tuple(text(runs[index][1], "SOPInstanceUID") for index in indices),
         )
         for indices, pairing in groups
     ]
@@ -294,7 +299,9 @@ def _single_entry(path: Path) -> StudyEntry:
         raise UnreadableFileError(
             f"{path.name} is a directory of a DICOM medium, not an image.", "Open the folder that holds it."
         )
-    return StudyEntry((path,), kind_of(header)[0], identity=identity_of(header))
+    return StudyEntry(
+        (path,), kind_of(header)[0], identity=identity_of(header), sops=(text(header, "SOPInstanceUID"),)
+    )
 
 
 # -- opening -----------------------------------------------------------------------------------------------
@@ -319,14 +326,13 @@ def _open_dicom(entry: StudyEntry, progress: Progress) -> Study:
     if pairing is not None and pairing.value in ("angles", "chosen together"):
         notes.append(f"The two views were paired by {pairing.value} only: {pairing.reason}.")
     synthetic = any(text(header, "SyntheticData").upper() == "YES" for header in headers)
-    views.sort(key=lambda view: ORDER[view.projection])
     return Study(
-        views=tuple(views),
+        views=in_order(views),
         kind=kind,
         pairing=pairing,
         identity=identity_of(headers[0]),
         synthetic=synthetic,
-        title=_title(kind, views),
+        title=title_of(kind, views),
         guesses=() if why is None else (why,),
         warnings=tuple(notes),
     )
@@ -382,10 +388,15 @@ def _picture_study(views: tuple[View, ...], pairing: Guess | None) -> Study:
     several = max(view.n_frames for view in views) > 1
     kind = Kind.ANGIOGRAM if several else Kind.CHEST
     reason = "a picture with several frames" if several else "a single plain picture"
-    return Study(views, kind, pairing, title=_title(kind, views), guesses=(Guess("kind", kind, reason),))
+    return Study(views, kind, pairing, title=title_of(kind, views), guesses=(Guess("kind", kind, reason),))
 
 
-def _title(kind: Kind, views: Sequence[View]) -> str:
+def in_order(views: Iterable[View]) -> tuple[View, ...]:
+    """Views as they hang: AP before LA."""
+    return tuple(sorted(views, key=lambda view: ORDER[view.projection]))
+
+
+def title_of(kind: Kind, views: Sequence[View]) -> str:
     """What it is, without who it is."""
     what = {Kind.ANGIOGRAM: "Angiogram", Kind.CHEST: "Chest X-ray", Kind.OTHER: "Image"}[kind]
     known = [view.projection for view in views if view.projection is not Projection.UNKNOWN]
