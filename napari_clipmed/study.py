@@ -189,6 +189,9 @@ class View:
         All windows that the file offers.
     angles : (float, float) or None
         Positioner primary and secondary angle in degrees.
+    motion : str
+        "rotational" or "stepping" where the positioner or the table moved during the run; then its frames are
+        not a bolus time series. Else empty.
     shutter : (H, W) bool array or None
         True where the display shutter hides the picture (PS3.3 C.7.6.11); not burnt into `pixels`.
     shutter_level : float
@@ -209,6 +212,7 @@ class View:
     native: NDArray[np.generic] | None = None
     windows: tuple[DisplayWindow, ...] = ()
     angles: tuple[float, float] | None = None
+    motion: str = ""
     shutter: NDArray[np.bool_] | None = None
     shutter_level: float = 0.0
     overlays: tuple[Overlay, ...] = ()
@@ -228,6 +232,11 @@ class View:
     def n_frames(self) -> int:
         """Number of frames, T."""
         return len(self.pixels)
+
+    @property
+    def is_bolus_series(self) -> bool:
+        """Whether times to peak make sense: several frames, one projection, one table position."""
+        return self.n_frames > 1 and not self.motion
 
     def relabelled(self, projection: Projection, reason: str = "set by the reader") -> View:
         """The same run under another projection, with the overrule on record."""

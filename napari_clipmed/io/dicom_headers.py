@@ -252,29 +252,6 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
         return []
 
 
-def flattened(dataset: Dataset) -> Dataset:
-    """An enhanced multi-frame header with the macros of its first frame at the top, like a classic one.
-
-    Functional groups (PS3.3 C.7.6.16) are one level of sequences; what is at the top already stays. A classic
-    header is returned as it is.
-    """
-    groups = [
-        group
-        for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
-        for group in items(dataset, keyword)[:1]
-    ]
-    if not groups:
-        return dataset
-    flat = Dataset()
-    flat.update(dataset)
-    for group in groups:
-        for macro in group:
-            for element in next(iter(items(group, macro.keyword)), ()):
-                if element.tag not in flat:
-                    flat.add(element)
-    return flat
-
-
 def identity_of(dataset: Dataset) -> PatientIdentity:
     """Who this is; for the screen only."""
     return PatientIdentity(

@@ -9,10 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from napari_clipmed.io.dicom_headers import DicomFile, flattened, integer, items, number, numbers, text
+from napari_clipmed.io.dicom_headers import DicomFile, integer, items, number, numbers, text
 from napari_clipmed.io.dicom_pixels import decode
-from napari_clipmed.io.geometry import angiogram_projection, angles_of, film_projection, spacing_of
+from napari_clipmed.io.enhanced import flattened
+from napari_clipmed.io.geometry import (
+    angiogram_projection,
+    angles_of,
+    calibration_of,
+    film_projection,
+    orientation_warnings,
+)
 from napari_clipmed.io.grey import ANGIOGRAPHY, is_inverse, robust_window, to_grey
+from napari_clipmed.io.shutters import Mask, overlays_of, shutter_of
 from napari_clipmed.io.subtraction import (
     Intensity,
     MaskItem,
@@ -21,9 +29,9 @@ from napari_clipmed.io.subtraction import (
     looks_subtracted,
     subtract,
 )
-from napari_clipmed.io.timing import frame_timing, motion
+from napari_clipmed.io.timing import frame_timing, motion, timing_guess
 from napari_clipmed.progress import Progress
-from napari_clipmed.study import DisplayWindow, Guess, Kind, Source, View
+from napari_clipmed.study import DisplayWindow, Guess, Kind, Overlay, Source, View
 
 NOT_HASHED = "not hashed yet"
 """Keeps a view that may still be subtracted from being hashed twice."""
@@ -47,6 +55,9 @@ def view_of(file: DicomFile, progress: Progress | None = None) -> View:
     guesses = list(grey.guesses)
     angiogram = kind_of(file.dataset)[0] is Kind.ANGIOGRAM
     timing, time_notes = frame_timing(file.dataset, len(grey.frames), name)
+    spacing, calibration = calibration_of(dataset)
+    guesses += [guess for guess in (timing_guess(file.dataset, timing), calibration) if guess is not None]
+    (shutter, level), (overlays, overlay_notes) = _drawn_over(file, dataset, grey.frames.shape)
     moving = motion(dataset)
     if moving:
         notes.append(
@@ -59,17 +70,34 @@ def view_of(file: DicomFile, progress: Progress | None = None) -> View:
         projection=projection,
         pixels=grey.frames,
         timing=timing,
-        spacing=spacing_of(dataset),
+        spacing=spacing,
         window=grey.windows[0],
         windows=grey.windows,
         source=source_of(file),
         angles=angles_of(dataset),
+        motion=moving,
+        shutter=shutter,
+        shutter_level=level,
+        overlays=overlays,
         guesses=tuple(guesses),
-        warnings=(*notes, *time_notes),
+        warnings=(*notes, *time_notes, *overlay_notes, *orientation_warnings(dataset, name)),
         pixel_hash=NOT_HASHED,
     )
     view = recommended(view, dataset) if angiogram else view
     return replace(view, pixel_hash="") if view.pixel_hash == NOT_HASHED else view
+
+
+def _drawn_over(
+    file: DicomFile, dataset: Dataset, shape: tuple[int, ...]
+) -> tuple[tuple[Mask | None, float], tuple[tuple[Overlay, ...], tuple[str, ...]]]:
+    """Shutter and overlays of a file, on the grid of its frames."""
+    count, *size = shape
+    native = b"" if file.pixels is None or file.pixels.encapsulated else file.pixels.data
+    grid = (size[0], size[1])
+    return (
+        shutter_of(dataset, grid, file.little_endian),
+        overlays_of(dataset, grid, count, native, file.little_endian),
+    )
 
 
 def source_of(file: DicomFile) -> Source:

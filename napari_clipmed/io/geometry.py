@@ -8,7 +8,7 @@ from pydicom import Dataset
 
 from napari_clipmed.io.dicom_headers import items, number, numbers, text
 from napari_clipmed.io.timing import motion
-from napari_clipmed.study import Calibration, Guess, PixelSpacing, Projection
+from napari_clipmed.study import Calibration, Guess, PixelSpacing, Projection, Topic
 
 FRONTAL_LIMIT, LATERAL_RANGE = 30.0, (60.0, 120.0)
 """Degrees of the primary angle from the frontal or rear beam that count as AP, and that count as lateral."""
@@ -38,11 +38,15 @@ VIEW_CODES = {
 
 
 def angles_of(dataset: Dataset) -> tuple[float, float] | None:
-    """Positioner primary (0 frontal, +90 patient's left) and secondary (+ cranial) angle, or None."""
-    primary = number(dataset, "PositionerPrimaryAngle")
-    if primary is None:
-        return None
-    return primary, number(dataset, "PositionerSecondaryAngle") or 0.0
+    """Positioner primary (0 frontal, +90 patient's left) and secondary (+ cranial) angle, or None.
+
+    Enhanced images may give the same two angles for the isocentre only.
+    """
+    for words in ("Positioner{}Angle", "PositionerIsocenter{}Angle"):
+        primary = number(dataset, words.format("Primary"))
+        if primary is not None:
+            return primary, number(dataset, words.format("Secondary")) or 0.0
+    return None
 
 
 def projection_of_angles(angles: tuple[float, float]) -> Projection:
@@ -59,21 +63,24 @@ def angiogram_projection(dataset: Dataset) -> tuple[Projection, Guess | None]:
     moving = motion(dataset)
     if moving:
         return Projection.UNKNOWN, Guess(
-            "projection", Projection.UNKNOWN, f"{moving} run, not a bolus time series"
+            Topic.PROJECTION, Projection.UNKNOWN, f"{moving} run, not a bolus time series"
         )
     angles = angles_of(dataset)
     if angles is None:
         return Projection.UNKNOWN, Guess(
-            "projection", Projection.UNKNOWN, "the file has no positioner angles"
+            Topic.PROJECTION, Projection.UNKNOWN, "the file has no positioner angles"
         )
     projection = projection_of_angles(angles)
     return projection, Guess(
-        "projection", projection, f"positioner primary angle {angles[0]:g}°, secondary {angles[1]:g}°"
+        Topic.PROJECTION, projection, f"positioner primary angle {angles[0]:g}°, secondary {angles[1]:g}°"
     )
 
 
 def film_projection(dataset: Dataset) -> tuple[Projection, Guess | None]:
-    """The projection of a film from View Position, else from View Code Sequence."""
+    """The projection of a film from View Position, View Code Sequence, or the rows of Patient Orientation.
+
+    Patient Orientation tells a lateral film from a frontal one, but not PA from AP.
+    """
     position = text(dataset, "ViewPosition").upper()
     if position in VIEW_POSITIONS:
         return VIEW_POSITIONS[position], None
@@ -81,7 +88,26 @@ def film_projection(dataset: Dataset) -> tuple[Projection, Guess | None]:
         code = text(item, "CodeValue")
         if code in VIEW_CODES:
             return VIEW_CODES[code], None
-    return Projection.UNKNOWN, None
+    rows = text(dataset, "PatientOrientation").upper().partition("\\")[0][:1]
+    if rows in ("A", "P"):
+        reason = "by Patient Orientation its rows run from front to back"
+        return Projection.LA, Guess(Topic.PROJECTION, Projection.LA, reason)
+    known = (
+        "the film is frontal by Patient Orientation, but not whether PA or AP" if rows in ("L", "R") else ""
+    )
+    reason = known or "the file gives no View Position, View Code or Patient Orientation"
+    return Projection.UNKNOWN, Guess(Topic.PROJECTION, Projection.UNKNOWN, reason)
+
+
+def orientation_warnings(dataset: Dataset, name: str) -> tuple[str, ...]:
+    """What Patient Orientation (0020,0020) says against the usual hanging of a frontal picture."""
+    rows, _, columns = text(dataset, "PatientOrientation").upper().partition("\\")
+    notes = []
+    if rows[:1] == "R":
+        notes.append(f"{name} is stored mirrored: the patient's left is on the left of the picture.")
+    if columns[:1] == "H":
+        notes.append(f"{name} is stored upside down by its Patient Orientation.")
+    return tuple(notes)
 
 
 def angle_between(first: tuple[float, float], second: tuple[float, float]) -> float:
@@ -95,37 +121,55 @@ def angle_between(first: tuple[float, float], second: tuple[float, float]) -> fl
 
 
 def spacing_of(dataset: Dataset) -> PixelSpacing:
-    """Millimetres a pixel and what they refer to (PS3.3 10.7.1.3, C.8.7.5).
+    """Millimetres a pixel and what they refer to (PS3.3 10.7.1.3, C.8.7.5); see `calibration_of`."""
+    return calibration_of(dataset)[0]
+
+
+def calibration_of(dataset: Dataset) -> tuple[PixelSpacing, Guess]:
+    """Pixel size, and the rule that gave it.
 
     Pixel Spacing unlike Imager Pixel Spacing was calibrated. Equal or missing, the detector spacing is
     divided by the magnification (ERMF, or source–detector over source–patient distance) where it is known.
+    Enhanced images may give the pixel size in the centre of the beam.
     """
+    spacing, reason = _spacing(dataset)
+    return spacing, Guess(Topic.CALIBRATION, spacing.calibration, reason)
+
+
+def _spacing(dataset: Dataset) -> tuple[PixelSpacing, str]:
     pixel, imager = _positive_pair(dataset, "PixelSpacing"), _positive_pair(dataset, "ImagerPixelSpacing")
     kind = text(dataset, "PixelSpacingCalibrationType").upper()
     if pixel and kind in ("GEOMETRY", "FIDUCIAL"):
-        return PixelSpacing(*pixel, Calibration.GEOMETRY if kind == "GEOMETRY" else Calibration.PATIENT)
+        calibration = Calibration.GEOMETRY if kind == "GEOMETRY" else Calibration.PATIENT
+        return PixelSpacing(*pixel, calibration), f"Pixel Spacing, calibrated by {kind.lower()}"
     if pixel and imager and any(abs(p - i) > 1e-4 * i for p, i in zip(pixel, imager, strict=True)):
-        return PixelSpacing(*pixel, Calibration.PATIENT)
+        return PixelSpacing(*pixel, Calibration.PATIENT), "Pixel Spacing differs from Imager Pixel Spacing"
     if pixel and not imager and text(dataset, "Modality") not in ("XA", "RF", "CR", "DX", "OT", "SC"):
-        return PixelSpacing(*pixel, Calibration.PATIENT)  # slices: the spacing lies in the patient
+        return PixelSpacing(*pixel, Calibration.PATIENT), "Pixel Spacing of a slice"
+    beam = _positive_pair(dataset, "ObjectPixelSpacingInCenterOfBeam")
+    if beam:
+        return PixelSpacing(*beam, Calibration.GEOMETRY), "Object Pixel Spacing in Center of Beam"
     detector = imager or pixel
     if detector is None:
         aspect = _positive_pair(dataset, "PixelAspectRatio") or (1.0, 1.0)
-        return PixelSpacing(aspect[0] / aspect[1], 1.0, Calibration.NONE)
-    magnification = _magnification(dataset) if imager else None
+        return PixelSpacing(aspect[0] / aspect[1], 1.0, Calibration.NONE), "the file gives no pixel spacing"
+    magnification, how = _magnification(dataset) if imager else (None, "")
     if magnification is None:
-        return PixelSpacing(*detector, Calibration.DETECTOR)
-    return PixelSpacing(detector[0] / magnification, detector[1] / magnification, Calibration.GEOMETRY)
+        which = "Imager Pixel Spacing" if imager else "Pixel Spacing"
+        return PixelSpacing(*detector, Calibration.DETECTOR), f"{which}; the magnification is not known"
+    spacing = PixelSpacing(detector[0] / magnification, detector[1] / magnification, Calibration.GEOMETRY)
+    return spacing, f"Imager Pixel Spacing divided by {magnification:.3g} ({how})"
 
 
-def _magnification(dataset: Dataset) -> float | None:
+def _magnification(dataset: Dataset) -> tuple[float | None, str]:
     """Estimated Radiographic Magnification Factor, else SID / SOD; None where unknown or impossible."""
     factor = number(dataset, "EstimatedRadiographicMagnificationFactor")
+    how = "Estimated Radiographic Magnification Factor"
     detector = number(dataset, "DistanceSourceToDetector")
-    patient = number(dataset, "DistanceSourceToPatient")
+    patient = number(dataset, "DistanceSourceToPatient") or number(dataset, "DistanceSourceToIsocenter")
     if factor is None and detector and patient and patient > 0:
-        factor = detector / patient
-    return factor if factor is not None and factor >= 1 else None
+        factor, how = detector / patient, f"distances to the source {detector:g} and {patient:g} mm"
+    return (factor, how) if factor is not None and factor >= 1 else (None, "")
 
 
 def _positive_pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:

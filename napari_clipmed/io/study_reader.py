@@ -15,8 +15,9 @@ import numpy as np
 from pydicom import Dataset
 
 from napari_clipmed.errors import UnreadableFileError
-from napari_clipmed.io.dicom_headers import flattened, identity_of, is_dicom, items, read_dicom, text
+from napari_clipmed.io.dicom_headers import identity_of, is_dicom, items, read_dicom, text
 from napari_clipmed.io.dicom_view import kind_of, view_of
+from napari_clipmed.io.enhanced import flattened
 from napari_clipmed.io.grey import robust_window
 from napari_clipmed.io.images import is_picture, read_picture
 from napari_clipmed.io.pairing import RunHeader, pair_runs
@@ -326,13 +327,14 @@ def _open_dicom(entry: StudyEntry, progress: Progress) -> Study:
     if pairing is not None and pairing.value in ("angles", "chosen together"):
         notes.append(f"The two views were paired by {pairing.value} only: {pairing.reason}.")
     synthetic = any(text(header, "SyntheticData").upper() == "YES" for header in headers)
+    ordered = in_order(views)
     return Study(
-        views=in_order(views),
+        views=ordered,
         kind=kind,
         pairing=pairing,
         identity=identity_of(headers[0]),
         synthetic=synthetic,
-        title=title_of(kind, views),
+        title=title_of(kind, ordered),
         guesses=() if why is None else (why,),
         warnings=tuple(notes),
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.valuerep import DT
 
-from napari_clipmed.io.dicom_headers import items, number, numbers, value
-from napari_clipmed.study import FrameTiming
+from napari_clipmed.io.dicom_headers import number, numbers, text, value
+from napari_clipmed.io.enhanced import of_each_frame
+from napari_clipmed.study import FrameTiming, Guess, Topic
 
 FRAME_TIME, FRAME_TIME_VECTOR = 0x00181063, 0x00181065
 
@@ -20,6 +20,54 @@ ROTATION = {0x00181520, 0x00181521}
 
 STEPPING = {0x00181135, 0x00181136, 0x00181137, 0x00181138}
 """Table vertical, lateral, longitudinal increment and table angle."""
+
+MOMENTS = {
+    "FrameReferenceDateTime": "Frame Reference DateTime",
+    "FrameAcquisitionDateTime": "Frame Acquisition DateTime",
+}
+"""Times of the frames of an enhanced image, in order of trust."""
+
+FALLBACKS = {
+    "Frame Time": "Frame Increment Pointer does not name it",
+    "Frame Time Vector": "Frame Increment Pointer does not name it",
+    "Cine Rate": "the file gives no frame times, only the rate, in whole frames a second, of its player",
+    "Recommended Display Frame Rate": "the file gives no frame times, only a rate for display",
+    "frame index": "the file gives no times at all; frames are counted",
+}
+"""Why a time base is a guess, where Frame Increment Pointer did not name it."""
+
+MOVES = 5.0
+"""Degrees or millimetres over a run from which it counts as rotational or stepping."""
+
+DYNAMIC = (
+    (
+        "rotational",
+        "PositionerMotion",
+        ("PositionerPrimaryAngleIncrement", "PositionerSecondaryAngleIncrement"),
+    ),
+    (
+        "stepping",
+        "TableMotion",
+        ("TableVerticalIncrement", "TableLateralIncrement", "TableLongitudinalIncrement"),
+    ),
+)
+POSITIONS = (
+    (
+        "rotational",
+        "PositionerPositionSequence",
+        ("PositionerPrimaryAngle", "PositionerSecondaryAngle"),
+    ),
+    (
+        "rotational",
+        "IsocenterReferenceSystemSequence",
+        ("PositionerIsocenterPrimaryAngle", "PositionerIsocenterSecondaryAngle"),
+    ),
+    (
+        "stepping",
+        "TablePositionSequence",
+        ("TableTopVerticalPosition", "TableTopLongitudinalPosition", "TableTopLateralPosition"),
+    ),
+)
 
 Times = NDArray[np.float64]
 
@@ -45,9 +93,10 @@ def frame_timing(dataset: Dataset, count: int, name: str = "The file") -> tuple[
     notes: list[str] = []
     if count == 1:
         return FrameTiming(np.zeros(1), "single frame", known=True), ()
-    enhanced = _reference_times(dataset, count)
-    if enhanced is not None:
-        return FrameTiming(enhanced, "Frame Reference DateTime", known=True), ()
+    for keyword, source in MOMENTS.items():
+        moments = _moments(dataset, keyword, count)
+        if moments is not None:
+            return FrameTiming(moments, source, known=True), ()
     rules: dict[str, Callable[[], Times | None]] = {
         "Frame Time": lambda: _constant(number(dataset, "FrameTime"), count),
         "Frame Time Vector": lambda: _vector(dataset, count, name, notes),
@@ -67,12 +116,42 @@ def frame_timing(dataset: Dataset, count: int, name: str = "The file") -> tuple[
     return frame_index(count), tuple(notes)
 
 
+def timing_guess(dataset: Dataset, timing: FrameTiming) -> Guess | None:
+    """What is guessed about a time base; None where Frame Increment Pointer or the frames name it."""
+    named = {FRAME_TIME: "Frame Time", FRAME_TIME_VECTOR: "Frame Time Vector"}
+    if timing.source in {named.get(tag) for tag in pointers(dataset, "FrameIncrementPointer")}:
+        return None
+    reason = FALLBACKS.get(timing.source)
+    return None if reason is None else Guess(Topic.TIME_BASE, timing.source, reason)
+
+
 def motion(dataset: Dataset) -> str:
-    """Why the frames are not a bolus time series: "rotational", "stepping" or empty (PS3.3 C.7.6.6)."""
+    """Why the frames are not a bolus time series: "rotational", "stepping" or empty (PS3.3 C.7.6.6, C.8.7.5).
+
+    The pointers may name the increments; else a dynamic positioner or table, or the positions of the frames
+    of an enhanced image, tell.
+    """
     named = {*pointers(dataset, "FrameDimensionPointer"), *pointers(dataset, "FrameIncrementPointer")}
     if named & ROTATION:
         return "rotational"
-    return "stepping" if named & STEPPING else ""
+    if named & STEPPING:
+        return "stepping"
+    for word, keyword, increments in DYNAMIC:
+        if text(dataset, keyword).upper() == "DYNAMIC" and any(
+            _spread(numbers(dataset, increment)) >= MOVES for increment in increments
+        ):
+            return word
+    for word, macro, positions in POSITIONS:
+        frames = of_each_frame(dataset, macro, int(number(dataset, "NumberOfFrames") or 0)) or []
+        for position in positions:
+            if _spread([place for frame in frames for place in numbers(frame, position)[:1]]) >= MOVES:
+                return word
+    return ""
+
+
+def _spread(places: Sequence[float]) -> float:
+    """From the least to the greatest; 0 for none."""
+    return max(places) - min(places) if places else 0.0
 
 
 def pointers(dataset: Dataset, keyword: str) -> tuple[int, ...]:
@@ -111,20 +190,18 @@ def _vector(dataset: Dataset, count: int, name: str, notes: list[str]) -> Times 
     return np.concatenate([[0.0], np.cumsum(steps[1:])])
 
 
-def _reference_times(dataset: Dataset, count: int) -> Times | None:
-    """Times of an enhanced image from the date and time of every frame."""
-    moments: list[datetime] = []
-    for group in items(dataset, "PerFrameFunctionalGroupsSequence")[:count]:
-        content = next(iter(items(group, "FrameContentSequence")), Dataset())
-        raw = value(content, "FrameReferenceDateTime") or value(content, "FrameAcquisitionDateTime")
-        try:
-            moment = DT(raw) if raw is not None else None
-        except ValueError:
-            moment = None
-        if moment is None:
-            return None
-        moments.append(moment)
-    if len(moments) != count:
+def _moments(dataset: Dataset, keyword: str, count: int) -> Times | None:
+    """Times from the date and time of every frame of an enhanced image; None where they are no series."""
+    contents = of_each_frame(dataset, "FrameContentSequence", count)
+    try:
+        moments = [DT(value(content, keyword)) for content in contents or ()]
+        seconds = [(moment - moments[0]).total_seconds() for moment in moments]
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ):  # malformed, absent, or half of them with a zone
         return None
-    times = np.array([(moment - moments[0]).total_seconds() * 1000 for moment in moments])
-    return times if (np.diff(times) >= 0).all() and times[-1] > 0 else None
+    times = np.array(seconds) * 1000
+    return times if len(times) and (np.diff(times) >= 0).all() and times[-1] > 0 else None
