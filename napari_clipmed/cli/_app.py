@@ -19,6 +19,7 @@ COMMAND_MODULES = (
     "demo",
     "open_window",
     "inspect_study",
+    "deidentify",
     "classify",
     "segment",
     "phantom",

@@ -25,6 +25,8 @@ Workspace = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cuda, mps or cpu.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")]
 
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
+
 RESEARCH_USE = "Research use only, not for diagnosis."
 
 

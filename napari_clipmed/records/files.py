@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import tempfile
 import time
 from collections.abc import Mapping
 from hashlib import sha256
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_clipmed.errors import WorkspaceError
+from napari_clipmed.whole_files import whole_file
 
 PARTIAL = "partial"
 """Folder of a workspace for files being written; on the same disk, so that a rename is atomic."""
@@ -36,31 +35,9 @@ def write_atomically(path: Path, content: bytes, partial: Path) -> None:
     partial : Path
         Folder on the same disk for the unfinished file.
     """
-    for folder in (partial, path.parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=partial)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself durable; Windows has no such call and needs none."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with whole_file(path, replace=True, partial=partial) as unfinished:
+        unfinished.touch(mode=0o600)  # patients' masks are for the owner of the workspace
+        unfinished.write_bytes(content)
 
 
 def remove_stale_partials(partial: Path) -> None:

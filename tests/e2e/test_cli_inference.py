@@ -42,28 +42,6 @@ def installed(tiny_models: Path, clipmed_home: Path) -> Path:
     return clipmed_home
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands write where they are called; a wide terminal keeps sentences on one line."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the command line as the console script does: (exit code, stdout, stderr)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["napari-clipmed", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            _app.main()
-            sys.exit(0)
-        captured = capsys.readouterr()
-        return int(stopped.value.code or 0), captured.out, captured.err
-
-    return run
-
-
 def biplane(folder: Path, seed: int = 0) -> tuple[Path, Path]:
     """A biplane run whose two files name each other."""
     folder.mkdir(parents=True, exist_ok=True)
