@@ -136,6 +136,8 @@ def save_masks(store: Store, study: Study, masks: Sequence[MaskToSave], author: 
                 name=mask.title,
                 threshold=mask.origin.threshold if mask.origin else None,
                 model_id=said.model_id if said else "",
+                model_version=said.model_version if said else "",
+                model_score=said.score if said else None,
                 author=author,
             )
         )

@@ -85,7 +85,24 @@ class VerdictKeeper(QObject):
             store = session.store()
             case = store.case_for(study)
             save_diagnosis_inputs(store, case, study)
-            return store.add_label(case, label, verdict, diagnosis.model_id, author, comment)
+            store.add_answer(
+                case,
+                diagnosis.model_id,
+                diagnosis.probabilities,
+                model_version=diagnosis.model_version,
+                unlike_training=diagnosis.unlike_training,
+            )
+            return store.add_label(
+                case,
+                label,
+                verdict,
+                diagnosis.model_id,
+                author,
+                comment,
+                model_version=diagnosis.model_version,
+                model_label=diagnosis.predicted,
+                model_score=diagnosis.combined[diagnosis.predicted],
+            )
 
         def refused(error: ClipmedError) -> None:
             self._box.comment.setText(comment)

@@ -132,6 +132,7 @@ class Engine:
             notes=tuple(notes),
             unlike_training=bool(strange),
             key=key,
+            model_version=model.card.sha256,
         )
 
     def explain(

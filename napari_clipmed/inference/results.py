@@ -52,6 +52,8 @@ class Diagnosis:
         True when the study lies outside what the model was trained on.
     key : str
         Opaque key of the cached features, for `Engine.explain`.
+    model_version : str
+        SHA-256 of the model's weights.
     """
 
     labels: tuple[str, ...]
@@ -64,6 +66,7 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     unlike_training: bool = False
     key: str = ""
+    model_version: str = ""
 
     @property
     def combined(self) -> Mapping[str, float]:
@@ -127,6 +130,8 @@ class MaskProposal:
         Mean probability inside the mask; 0 for an empty mask.
     notes : tuple of str
         Sentences the person must read.
+    model_version : str
+        SHA-256 of the model's weights.
     """
 
     probability: NDArray[np.float32]
@@ -138,6 +143,7 @@ class MaskProposal:
     threshold: float = 0.5
     score: float = 0.0
     notes: tuple[str, ...] = ()
+    model_version: str = ""
 
     def mask(self, threshold: float | None = None) -> NDArray[np.bool_]:
         """Boolean (H, W) mask at a threshold (default: the proposed one)."""

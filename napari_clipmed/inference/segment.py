@@ -50,4 +50,5 @@ def propose(
         threshold=threshold,
         score=float(inside.mean()) if inside.size else 0.0,
         notes=tuple(notes),
+        model_version=card.sha256,
     )

@@ -1,7 +1,9 @@
 """The annotation store: append-only revisions of labels, masks, prompts and verdicts."""
 
-from napari_clipmed.records.store import Store
+from napari_clipmed.records.lineage import Conflict
+from napari_clipmed.records.store import LATEST, Store
 from napari_clipmed.records.words import (
+    Answer,
     Case,
     CaseView,
     PatientBasis,
@@ -13,8 +15,11 @@ from napari_clipmed.records.words import (
 from napari_clipmed.records.workspace import Workspace
 
 __all__ = [
+    "LATEST",
+    "Answer",
     "Case",
     "CaseView",
+    "Conflict",
     "PatientBasis",
     "Revision",
     "RevisionKind",

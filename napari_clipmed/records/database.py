@@ -8,11 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, text
+from sqlalchemy import URL, Engine, QueuePool, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from napari_clipmed.errors import WorkspaceError
-from napari_clipmed.records.workspace import Workspace, newer_version, workspace_errors
+from napari_clipmed.records.migrating import is_newest, migrate
+from napari_clipmed.records.workspace import Workspace, workspace_errors
 
 BUSY_TIMEOUT_MS = 15_000
 
@@ -45,7 +46,7 @@ def open_for_writing(workspace: Workspace) -> Engine:
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         with workspace_errors(workspace.root), engine.begin() as connection:
-            _migrate(connection, workspace.root)
+            migrate(connection, workspace.root)
     except BaseException:
         engine.dispose()
         raise
@@ -69,7 +70,7 @@ def open_for_reading(workspace: Workspace) -> tuple[Engine, tempfile.TemporaryDi
             copy = _copy_database(workspace.database)
             engine = _reading_engine(Path(copy.name) / workspace.database.name)
         with engine.connect() as connection:
-            if _check_version(connection, workspace.root):
+            if is_newest(connection, workspace.root):
                 return engine, copy
     raise WorkspaceError(
         f"The workspace {workspace.root} was written by an older version of napari-clipmed.",
@@ -92,36 +93,3 @@ def _reading_engine(database: Path) -> Engine:
         return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000)
 
     return create_engine("sqlite://", creator=connect, poolclass=QueuePool)
-
-
-def _script_config(connection: Connection) -> Any:
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    return config
-
-
-def _check_version(connection: Connection, root: Path) -> bool:
-    """Whether the schema is the newest; raises when it is newer than this program."""
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
-
-    current = MigrationContext.configure(connection).get_current_revision()
-    scripts = ScriptDirectory.from_config(_script_config(connection))
-    if current is None:
-        return False
-    try:
-        scripts.get_revision(current)
-    except CommandError as error:
-        raise newer_version(root) from error
-    return current == scripts.get_current_head()
-
-
-def _migrate(connection: Connection, root: Path) -> None:
-    if not _check_version(connection, root):
-        from alembic import command
-
-        command.upgrade(_script_config(connection), "head")

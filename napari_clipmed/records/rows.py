@@ -6,12 +6,20 @@ from dataclasses import fields
 from typing import Any
 
 from napari_clipmed.records.identity import case_key, patient_key
-from napari_clipmed.records.schema import CaseRow, CaseViewRow, RevisionRow
+from napari_clipmed.records.schema import AnswerRow, CaseRow, CaseViewRow, RevisionRow
 from napari_clipmed.records.sessions import SOFTWARE, now
-from napari_clipmed.records.words import Case, CaseView, PatientBasis, Revision, RevisionKind, Verdict
+from napari_clipmed.records.words import (
+    Answer,
+    Case,
+    CaseView,
+    PatientBasis,
+    Revision,
+    RevisionKind,
+    Verdict,
+)
 from napari_clipmed.study import Study
 
-WRITTEN_ONCE = {"id", "uid", "parent_id", "restored_from", "created_at", "software"}
+WRITTEN_ONCE = {"id", "uid", "parent_id", "merges_id", "restored_from", "created_at", "software"}
 """Fields of a revision that belong to its being written, not to what it says."""
 
 
@@ -68,3 +76,8 @@ def revision_from(row: RevisionRow) -> Revision:
 def content_of(row: RevisionRow) -> dict[str, Any]:
     """What a revision says, for saying it again."""
     return {f.name: getattr(row, f.name) for f in fields(Revision) if f.name not in WRITTEN_ONCE}
+
+
+def answer_from(row: AnswerRow) -> Answer:
+    """The frozen answer of a row."""
+    return Answer(**{field.name: getattr(row, field.name) for field in fields(Answer)})

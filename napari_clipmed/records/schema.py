@@ -110,6 +110,26 @@ class RevisionRow(Base):
     model_id: Mapped[str] = mapped_column(String(128))
     image_hash: Mapped[str] = mapped_column(String(64))
     sop_instance_uid: Mapped[str] = mapped_column(String(64))
+    merges_id: Mapped[int | None] = mapped_column(ForeignKey("revisions.id"))
+    model_version: Mapped[str] = mapped_column(String(64), server_default="")
+    model_label: Mapped[str | None] = mapped_column(String(64))
+    model_score: Mapped[float | None] = mapped_column(Float)
+
+
+class AnswerRow(Base):
+    """What a diagnosis model said about a case; the fields are those of `records.Answer`."""
+
+    __tablename__ = "answers"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), index=True)
+    model_id: Mapped[str] = mapped_column(String(128))
+    model_version: Mapped[str] = mapped_column(String(64))
+    probabilities: Mapped[dict[str, dict[str, float]]] = mapped_column(JSON)
+    unlike_training: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    software: Mapped[str] = mapped_column(String(64))
 
 
 class SnapshotRow(Base):

@@ -18,8 +18,14 @@ from napari_clipmed import __version__
 from napari_clipmed.errors import WorkspaceError
 from napari_clipmed.records.database import open_for_reading, open_for_writing
 from napari_clipmed.records.identity import new_salt
+from napari_clipmed.records.postgresql import lock, open_server, parse_url
 from napari_clipmed.records.schema import WorkspaceRow
-from napari_clipmed.records.workspace import Workspace, read_only_error, workspace_errors
+from napari_clipmed.records.workspace import (
+    Workspace,
+    foreign_database,
+    read_only_error,
+    workspace_errors,
+)
 
 Found = TypeVar("Found")
 
@@ -67,6 +73,47 @@ class Sessions:
         self._copy = copy
 
     @classmethod
+    def create(cls, workspace: str | Path, database: str = "") -> Self:
+        """Make a new workspace in a missing or empty folder, and open it.
+
+        Parameters
+        ----------
+        workspace : str or Path
+            The folder; on a drive that all readers reach where a server keeps the database.
+        database : str
+            ``postgresql://user@server:5432/database`` without a password; empty for SQLite in the folder.
+
+        Raises
+        ------
+        WorkspaceError
+            The folder is a workspace already or holds other things; the server refuses; the database
+            belongs to another workspace.
+        """
+        place = Workspace(Path(workspace).expanduser().absolute())
+        if place.exists:
+            raise WorkspaceError(
+                f"{place.root} is a workspace already.", "Open it, or choose another folder."
+            )
+        if not database:
+            return cls.open(place.root)
+        place.check_blank()
+        server_id = uuid4().hex
+        engine = open_server(place.root, database, read_only=False)
+        try:
+            store = cls(place, engine, read_only=False)
+            with store._writing() as session:
+                store._lock(session, "workspace")
+                if session.scalars(select(WorkspaceRow)).first() is not None:
+                    raise foreign_database(place.root)
+                session.add(WorkspaceRow(id=server_id, salt=new_salt(), created_at=now()))
+                session.flush()
+                place.create(parse_url(database).render_as_string(), server_id)
+        except BaseException:
+            engine.dispose()
+            raise
+        return store
+
+    @classmethod
     def open(cls, workspace: str | Path, read_only: bool = False, *, fall_back: bool = False) -> Self:
         """Open a workspace; a missing or empty folder becomes one unless `read_only`.
 
@@ -90,9 +137,12 @@ class Sessions:
             return cls._open_reading(place)
         try:
             place.create()
-            store = cls(place, open_for_writing(place), read_only=False)
-            store._introduce()
-            return store
+            if not place.database_url:
+                store = cls(place, open_for_writing(place), read_only=False)
+                store._introduce()
+                return store
+            engine = open_server(place.root, place.database_url, read_only=False)
+            return cls(place, engine, read_only=False)._checked()
         except WorkspaceError as error:
             if not (fall_back and place.exists):
                 raise
@@ -101,8 +151,20 @@ class Sessions:
     @classmethod
     def _open_reading(cls, place: Workspace, notice: str = "") -> Self:
         place.check()
+        if place.database_url:
+            engine = open_server(place.root, place.database_url, read_only=True)
+            return cls(place, engine, read_only=True, notice=notice)._checked()
         engine, copy = open_for_reading(place)
         return cls(place, engine, read_only=True, notice=notice, copy=copy)
+
+    def _checked(self) -> Self:
+        """Return this store, unless the server's database belongs to another workspace."""
+        with self._reading() as session:
+            found = session.scalars(select(WorkspaceRow.id)).first()
+        if found != self.workspace.server_id:
+            self.close()
+            raise foreign_database(self.workspace.root)
+        return self
 
     def close(self) -> None:
         """Close the database; the last writer folds the log into it."""
@@ -137,6 +199,12 @@ class Sessions:
     def _reading(self) -> Iterator[Session]:
         with workspace_errors(self.workspace.root), Session(self._engine) as session:
             yield session
+
+    def _lock(self, session: Session, key: str) -> None:
+        """Let nobody else write about `key` until the transaction ends; SQLite has one writer anyway."""
+        connection = session.connection()
+        if connection.dialect.name == "postgresql":
+            lock(connection, key)
 
     def _introduce(self) -> None:
         """Give a new workspace its id and its secret."""

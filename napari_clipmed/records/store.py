@@ -5,27 +5,33 @@ Nothing is ever changed or removed: a correction, an undo and a restore are new 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session
 
+from napari_clipmed.errors import WorkspaceError
 from napari_clipmed.records import files
-from napari_clipmed.records.identity import case_key
-from napari_clipmed.records.rows import case_from, case_row, content_of, revision_from
-from napari_clipmed.records.schema import CaseRow, RevisionRow
+from napari_clipmed.records.lineage import Conflict, Lineage
+from napari_clipmed.records.reading import ReadingRecords
+from napari_clipmed.records.rows import answer_from, case_row, content_of, revision_from
+from napari_clipmed.records.schema import AnswerRow, CaseRow, RevisionRow
 from napari_clipmed.records.sessions import SOFTWARE, need, now
 from napari_clipmed.records.training_records import TrainingRecords
-from napari_clipmed.records.words import Case, Revision, RevisionKind, Verdict
+from napari_clipmed.records.words import Answer, Revision, RevisionKind, Verdict
 from napari_clipmed.records.workspace import workspace_errors
 from napari_clipmed.study import Study
 
+BasedOn = int | Literal["latest"] | None
+LATEST: Literal["latest"] = "latest"
+"""Stands for "whatever holds now" where a writer saw nothing in particular."""
 
-class Store(TrainingRecords):
+
+class Store(ReadingRecords, TrainingRecords):
     """The records of one workspace; safe to use from several threads and several programs at once.
 
     Open one with `Store.open`. Every method that reads or writes raises `WorkspaceError` with a sentence
@@ -33,12 +39,6 @@ class Store(TrainingRecords):
     """
 
     # -- cases ---------------------------------------------------------------------------------------
-
-    def find_case(self, study: Study) -> str | None:
-        """Id of the case of a study, or None when the store does not know it."""
-        key = case_key(study)
-        with self._reading() as session:
-            return key if session.get(CaseRow, key) else None
 
     def case_for(self, study: Study) -> str:
         """Id of the case of a study, which is entered when it is new.
@@ -51,20 +51,10 @@ class Store(TrainingRecords):
             return known
         row = case_row(study, self._salt())
         with self._writing() as session:
+            self._lock(session, row.id)
             if session.get(CaseRow, row.id) is None:  # another program may have been quicker
                 session.add(row)
         return row.id
-
-    def case(self, case_id: str) -> Case:
-        """The case of that id."""
-        with self._reading() as session:
-            return case_from(need(session.get(CaseRow, case_id), case_id))
-
-    def cases(self) -> list[Case]:
-        """All cases, oldest first."""
-        query = select(CaseRow).options(selectinload(CaseRow.views)).order_by(CaseRow.created_at, CaseRow.id)
-        with self._reading() as session:
-            return [case_from(row) for row in session.scalars(query)]
 
     # -- writing revisions ---------------------------------------------------------------------------
 
@@ -76,6 +66,11 @@ class Store(TrainingRecords):
         model_id: str = "",
         author: str = "",
         comment: str = "",
+        *,
+        model_version: str = "",
+        model_label: str | None = None,
+        model_score: float | None = None,
+        based_on: BasedOn = LATEST,
     ) -> Revision:
         """Record a label with the reader's verdict on the model's answer.
 
@@ -91,11 +86,20 @@ class Store(TrainingRecords):
             The model whose answer was judged; empty for none.
         author, comment : str
             Who says so, and why.
+        model_version, model_label, model_score
+            SHA-256 of that model's weights, what it had answered, and with which probability.
+        based_on : int, None or LATEST
+            Id of the label revision that the reader saw; None where there was none to see. Should another
+            one hold by now, both are kept and `conflicts` names them. LATEST follows whatever holds.
         """
         return self._add(
             case,
             RevisionKind.LABEL,
+            based_on,
             label=label,
+            model_version=model_version,
+            model_label=model_label,
+            model_score=model_score,
             verdict=Verdict(verdict).value,
             model_id=model_id,
             author=author,
@@ -118,6 +122,9 @@ class Store(TrainingRecords):
         model_id: str = "",
         author: str = "",
         comment: str = "",
+        model_version: str = "",
+        model_score: float | None = None,
+        based_on: BasedOn = LATEST,
     ) -> Revision:
         """Record a mask of one frame; its file is safe on disk before the row is committed.
 
@@ -135,8 +142,8 @@ class Store(TrainingRecords):
             Tells several masks of one frame apart; a mask replaces the one of the same frame and name.
         threshold : float, optional
             At which the model's probability was cut.
-        verdict, model_id, author, comment
-            As in `add_label`.
+        verdict, model_id, author, comment, model_version, model_score, based_on
+            As in `add_label`; `based_on` is the mask revision of the same frame and name.
         """
         if mask.ndim != 2:
             raise ValueError(f"A mask is (H, W), not of shape {mask.shape}")
@@ -148,6 +155,9 @@ class Store(TrainingRecords):
         return self._add(
             case,
             RevisionKind.MASK,
+            based_on,
+            model_version=model_version,
+            model_score=model_score,
             view_index=view_index,
             frame=frame,
             mask_sha256=digest,
@@ -178,6 +188,7 @@ class Store(TrainingRecords):
         return self._add(
             case,
             RevisionKind.PROMPT,
+            LATEST,
             view_index=view_index,
             frame=frame,
             prompt=prompt,
@@ -189,19 +200,47 @@ class Store(TrainingRecords):
 
     def add_comment(self, case: str, comment: str, author: str = "") -> Revision:
         """Record a remark on the case as a whole."""
-        return self._add(case, RevisionKind.COMMENT, comment=comment, author=author)
+        return self._add(case, RevisionKind.COMMENT, LATEST, comment=comment, author=author)
+
+    def add_answer(
+        self,
+        case: str,
+        model_id: str,
+        probabilities: Mapping[str, Mapping[str, float]],
+        *,
+        model_version: str = "",
+        unlike_training: bool = False,
+    ) -> Answer:
+        """Record what a diagnosis model said; the parameters are those of `Answer`."""
+        with self._writing() as session:
+            need(session.get(CaseRow, case), case)
+            row = AnswerRow(
+                case_id=case,
+                model_id=model_id,
+                model_version=model_version,
+                probabilities={view: dict(some) for view, some in probabilities.items()},
+                unlike_training=unlike_training,
+                created_at=now(),
+                software=SOFTWARE,
+            )
+            session.add(row)
+            session.flush()
+            return answer_from(row)
+
+    # -- going back and settling ---------------------------------------------------------------------
 
     def restore(self, revision: Revision, author: str = "") -> Revision:
         """Make an earlier revision current again, by a new one of the same content."""
         with self._writing() as session:
             row = need(session.get(RevisionRow, revision.id), revision.id)
-            return self._append(session, _restored(row, author))
+            return self._append(session, _restored(row, author), LATEST)
 
     def undo(self, revision: Revision, author: str = "") -> Revision:
         """Go back to what held before the current `revision`, by a new revision.
 
         Undoing again goes further back. Where nothing held before, the new revision takes the label or
-        mask back (`Revision.withdrawn`); undoing that changes nothing. `restore` is the redo.
+        mask back (`Revision.withdrawn`); undoing that changes nothing. `restore` is the redo. Where
+        somebody has meanwhile gone on from `revision`, theirs goes on holding and `conflicts` names both.
         """
         if revision.withdrawn:
             return revision
@@ -210,70 +249,74 @@ class Store(TrainingRecords):
             origin = need(session.get(RevisionRow, row.restored_from or row.id), row.restored_from)
             if origin.parent_id is not None:
                 before = need(session.get(RevisionRow, origin.parent_id), origin.parent_id)
-                return self._append(session, _restored(before, author))
+                return self._append(session, _restored(before, author), row.id)
             blank = {"label": None, "mask_sha256": None, "verdict": None, "comment": ""}
-            return self._append(session, content_of(row) | blank | {"author": author or row.author})
+            return self._append(session, content_of(row) | blank | {"author": author or row.author}, row.id)
 
-    def _add(self, case_id: str, kind: RevisionKind, **content: Any) -> Revision:
+    def settle(self, conflict: Conflict, keep: Revision, author: str = "") -> Revision:
+        """End a conflict: what `keep`, one of its two sides, says holds from now on; both stay on record.
+
+        Raises
+        ------
+        WorkspaceError
+            When somebody has gone on from either side meanwhile: the conflict is another one now.
+        """
+        if keep.id not in (conflict.first.id, conflict.second.id):
+            raise ValueError(f"Revision {keep.id} is no side of this conflict")
         with self._writing() as session:
-            return self._append(session, {"case_id": case_id, "kind": kind.value} | content)
+            row = need(session.get(RevisionRow, keep.id), keep.id)
+            self._lock(session, row.case_id)
+            line = self._lineage_of(session, row)
+            if (
+                line.tip is None
+                or line.tip.id != conflict.first.id
+                or conflict.second.id not in line.branches
+            ):
+                raise WorkspaceError(
+                    "Somebody has meanwhile changed one of the two versions.",
+                    "Look at them again, then choose.",
+                )
+            merges = {"merges_id": conflict.second.id}
+            return self._append(session, _restored(row, author) | merges, conflict.first.id)
 
-    def _append(self, session: Session, content: dict[str, Any]) -> Revision:
-        """Add a row that follows the newest one of its slot."""
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _add(self, case_id: str, kind: RevisionKind, based_on: BasedOn, **content: Any) -> Revision:
+        with self._writing() as session:
+            return self._append(session, {"case_id": case_id, "kind": kind.value} | content, based_on)
+
+    def _append(self, session: Session, content: dict[str, Any], based_on: BasedOn) -> Revision:
+        """Add a row that follows what its author saw."""
         row = RevisionRow(**(BLANK | content), uid=uuid4().hex, created_at=now(), software=SOFTWARE)
         case = need(session.get(CaseRow, row.case_id), row.case_id)
+        self._lock(session, case.id)
         row.image_hash = case.image_hash
         if row.view_index is not None:
             view = next((v for v in case.views if v.index == row.view_index), None)
             row.sop_instance_uid = need(view, f"view {row.view_index} of case {row.case_id}").sop_instance_uid
-        query = select(RevisionRow.id).order_by(RevisionRow.id.desc()).limit(1)
-        for column in SLOT:
-            value = getattr(row, column.key)
-            query = query.where(column.is_(None) if value is None else column == value)
-        row.parent_id = session.scalars(query).first()
+        line = self._lineage_of(session, row)
+        tip = line.tip
+        if based_on == LATEST or (based_on is None and tip is not None and tip.withdrawn):
+            row.parent_id = tip.id if tip else None
+        elif based_on is None or based_on in line.ids:
+            row.parent_id = based_on
+        else:
+            raise ValueError(f"Revision {based_on} is about something else and cannot be followed")
         session.add(row)
         session.flush()
         return revision_from(row)
 
-    # -- reading revisions ---------------------------------------------------------------------------
-
-    def revisions(self, case: str) -> list[Revision]:
-        """All that was ever said about a case, oldest first."""
-        query = select(RevisionRow).where(RevisionRow.case_id == case).order_by(RevisionRow.id)
-        with self._reading() as session:
-            return [revision_from(row) for row in session.scalars(query)]
-
-    def current_label(self, case: str) -> Revision | None:
-        """The label revision that holds now; None when there is none or it was taken back."""
-        newest = self._newest(RevisionKind.LABEL, [case])
-        return newest[0] if newest and not newest[0].withdrawn else None
-
-    def current_masks(self, case: str) -> list[Revision]:
-        """The mask revisions that hold now, one a view, frame and name."""
-        return [r for r in self._newest(RevisionKind.MASK, [case]) if not r.withdrawn]
-
-    def current_labels(self) -> dict[str, Revision]:
-        """`current_label` of every case that has one, by case id, in one query."""
-        return {r.case_id: r for r in self._newest(RevisionKind.LABEL) if not r.withdrawn}
-
-    def all_current_masks(self) -> list[Revision]:
-        """`current_masks` of every case, in one query."""
-        return [r for r in self._newest(RevisionKind.MASK) if not r.withdrawn]
-
-    def read_mask(self, revision: Revision) -> NDArray[np.bool_]:
-        """The (H, W) boolean mask of a mask revision, checked against its hash."""
-        if revision.mask_sha256 is None:
-            raise ValueError(f"Revision {revision.id} carries no mask")
-        with workspace_errors(self.workspace.root):
-            return files.decode_mask(files.load_content(self.workspace.masks, revision.mask_sha256, ".png"))
-
-    def _newest(self, kind: RevisionKind, cases: Sequence[str] | None = None) -> list[Revision]:
-        query = select(RevisionRow).where(RevisionRow.kind == kind.value).order_by(RevisionRow.id)
-        if cases is not None:
-            query = query.where(RevisionRow.case_id.in_(cases))
-        with self._reading() as session:
-            revisions = [revision_from(row) for row in session.scalars(query)]
-        return list({revision.slot: revision for revision in revisions}.values())
+    def _lineage_of(self, session: Session, row: RevisionRow) -> Lineage:
+        """The lineage of the slot that a row speaks about."""
+        query = select(RevisionRow).order_by(RevisionRow.id)
+        for column in SLOT:
+            value = getattr(row, column.key)
+            query = query.where(column.is_(None) if value is None else column == value)
+        line = Lineage()
+        with session.no_autoflush:
+            for earlier in session.scalars(query):
+                line.take(revision_from(earlier))
+        return line
 
 
 SLOT = (RevisionRow.case_id, RevisionRow.kind, RevisionRow.view_index, RevisionRow.frame, RevisionRow.name)
@@ -288,6 +331,7 @@ BLANK: dict[str, Any] = {
     "author": "",
     "model_id": "",
     "sop_instance_uid": "",
+    "model_version": "",
 }
 """What a revision says where nothing is said."""
 

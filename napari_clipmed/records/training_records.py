@@ -92,6 +92,7 @@ class TrainingRecords(Sessions):
             When another round has meanwhile given one of them the other role.
         """
         with self._writing() as session:
+            self._lock(session, f"split {task}")
             query = select(SplitMemberRow).where(SplitMemberRow.task == task)
             known = {row.patient_key: row.role for row in session.scalars(query)}
             if any(known.get(key, role.value) != role.value for key, role in roles.items()):

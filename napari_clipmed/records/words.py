@@ -45,6 +45,10 @@ class SplitRole(StrEnum):
     VALIDATION = "validation"
 
 
+Slot = tuple[str, str, int | None, int | None, str]
+"""What a revision speaks about: case, kind, view index, frame, name."""
+
+
 @dataclass(frozen=True)
 class CaseView:
     """One view of a case: what it shows and which image it is."""
@@ -91,7 +95,9 @@ class Revision:
     id : int
         Grows with time within a store.
     parent_id : int or None
-        The revision that was current when this one was written.
+        The revision that the author saw when writing this one.
+    merges_id : int or None
+        The other revision of a conflict that this one settles.
     restored_from : int or None
         The revision whose content an undo or restore brought back.
     label : str or None
@@ -106,6 +112,10 @@ class Revision:
         Name of the mask file; None on a mask revision takes the mask back.
     created_at : datetime
         In UTC.
+    model_id, model_version : str
+        The model whose answer was judged, and the SHA-256 of its weights.
+    model_label, model_score
+        What it had answered, and how sure it was (0 to 1).
     """
 
     id: int
@@ -131,9 +141,13 @@ class Revision:
     model_id: str
     image_hash: str
     sop_instance_uid: str
+    merges_id: int | None = None
+    model_version: str = ""
+    model_label: str | None = None
+    model_score: float | None = None
 
     @property
-    def slot(self) -> tuple[str, str, int | None, int | None, str]:
+    def slot(self) -> Slot:
         """What this revision replaces: the same kind of statement about the same thing."""
         return (self.case_id, self.kind, self.view_index, self.frame, self.name)
 
@@ -141,3 +155,29 @@ class Revision:
     def withdrawn(self) -> bool:
         """Whether this revision takes a label or mask back and says nothing in its place."""
         return self.verdict is None and self.kind in (RevisionKind.LABEL, RevisionKind.MASK)
+
+    def says_the_same(self, other: Revision) -> bool:
+        """Whether two revisions of one slot come to the same label or mask."""
+        mine = (self.withdrawn, self.label, self.mask_sha256)
+        return mine == (other.withdrawn, other.label, other.mask_sha256)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a diagnosis model said about a case.
+
+    Parameters
+    ----------
+    probabilities : dict
+        ``probabilities["AP" | "LA" | "both"][label]``, as in `inference.results.Diagnosis`.
+    unlike_training : bool
+        Whether the study lay outside what the model was trained on.
+    """
+
+    id: int
+    case_id: str
+    model_id: str
+    model_version: str
+    probabilities: dict[str, dict[str, float]]
+    unlike_training: bool
+    created_at: datetime

@@ -3,8 +3,8 @@
 ::
 
     workspace/
-        clipmed-workspace.json   says that this folder is a workspace
-        store.sqlite             cases, revisions, splits (SQLite, WAL)
+        clipmed-workspace.json   says that this folder is a workspace, and which server keeps its database
+        store.sqlite             cases, revisions, splits (SQLite, WAL), unless a server keeps them
         masks/ab/<sha256>.png    masks, one bit a pixel, lossless
         inputs/ab/<sha256>.npz   model-input frames without identity
         models/<model_id>/       fine-tuned models
@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -30,7 +31,8 @@ from napari_clipmed.records.files import PARTIAL, remove_stale_partials, write_a
 
 MARKER = "clipmed-workspace.json"
 FORMAT = "napari-clipmed workspace"
-VERSION = 1
+VERSION = 2
+"""Newest marker that this program reads: 2 names a database server, 1 does not."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,16 @@ class Workspace:
     def database(self) -> Path:
         """The SQLite file."""
         return self.root / "store.sqlite"
+
+    @property
+    def database_url(self) -> str:
+        """Address of the PostgreSQL database, without a password; empty where SQLite is used."""
+        return str(self._marker().get("database", ""))
+
+    @property
+    def server_id(self) -> str:
+        """Id of the workspace whose rows the server must hold; empty where SQLite is used."""
+        return str(self._marker().get("id", ""))
 
     @property
     def masks(self) -> Path:
@@ -89,6 +101,10 @@ class Workspace:
                 f"{self.root} is not a workspace.",
                 f"Choose a workspace folder (it holds a file {MARKER}) or an empty folder.",
             )
+        self._marker()
+
+    def _marker(self) -> dict[str, Any]:
+        """What the marker says, checked."""
         try:
             marker = json.loads((self.root / MARKER).read_text(encoding="utf-8"))
             known, version = marker["format"] == FORMAT, int(marker["version"])
@@ -98,9 +114,15 @@ class Workspace:
             raise WorkspaceError(f"{self.root / MARKER} is damaged.", "Restore it from a backup.")
         if version > VERSION:
             raise newer_version(self.root)
+        return dict(marker)
 
-    def create(self) -> None:
+    def create(self, database_url: str = "", server_id: str = "") -> None:
         """Lay out the folder where it is missing or empty; leave an existing workspace as it is.
+
+        Parameters
+        ----------
+        database_url, server_id : str
+            Of a new workspace whose database is a server; see `Workspace.database_url`.
 
         Raises
         ------
@@ -111,7 +133,9 @@ class Workspace:
             if not self.root.exists():
                 self.root.mkdir(parents=True)
             if self.root.is_dir() and not self.exists and self._is_blank():
-                marker = json.dumps({"format": FORMAT, "version": VERSION}, indent=2) + "\n"
+                server = {"database": database_url, "id": server_id} if database_url else {}
+                content = {"format": FORMAT, "version": 2 if server else 1, **server}
+                marker = json.dumps(content, indent=2) + "\n"
                 write_atomically(self.root / MARKER, marker.encode(), partial=self.root / PARTIAL)
             self.check()
             with tempfile.TemporaryFile(dir=self.root):
@@ -119,6 +143,14 @@ class Workspace:
             for folder in (self.masks, self.inputs, self.models, self.runs, self.root / PARTIAL):
                 folder.mkdir(exist_ok=True)
             remove_stale_partials(self.root / PARTIAL)
+
+    def check_blank(self) -> None:
+        """Raise `WorkspaceError` unless the folder is missing or empty."""
+        with workspace_errors(self.root):
+            if self.root.exists() and not (self.root.is_dir() and self._is_blank()):
+                raise WorkspaceError(
+                    f"{self.root} is not an empty folder.", "Choose a new or an empty folder."
+                )
 
     def _is_blank(self) -> bool:
         return all(entry.name == PARTIAL for entry in self.root.iterdir())
@@ -132,6 +164,14 @@ def newer_version(root: Path) -> WorkspaceError:
     )
 
 
+def foreign_database(root: Path) -> WorkspaceError:
+    """The error for a database whose rows belong to another workspace folder."""
+    return WorkspaceError(
+        f"The database named in {root} belongs to another workspace.",
+        "Open the folder that belongs to it, or give each workspace a database of its own.",
+    )
+
+
 def read_only_error(root: Path) -> WorkspaceError:
     """The error for writing into a workspace that was opened for reading."""
     return WorkspaceError(
@@ -142,7 +182,7 @@ def read_only_error(root: Path) -> WorkspaceError:
 
 @contextmanager
 def workspace_errors(root: Path) -> Iterator[None]:
-    """Turn what the disk and SQLite complain about into sentences.
+    """Turn what the disk and the database complain about into sentences.
 
     Raises
     ------
@@ -151,10 +191,14 @@ def workspace_errors(root: Path) -> Iterator[None]:
     """
     try:
         yield
+    except ConnectionError as error:
+        from napari_clipmed.records.postgresql import server_gone
+
+        raise server_gone(root) from error
     except OSError as error:
         raise _explain_os(root, error) from error
     except DBAPIError as error:
-        explained = _explain_sqlite(root, error)
+        explained = _explain_database(root, error)
         if explained is None:
             raise
         raise explained from error
@@ -167,7 +211,8 @@ def _full(root: Path) -> WorkspaceError:
     )
 
 
-def _not_writable(root: Path) -> WorkspaceError:
+def not_writable(root: Path) -> WorkspaceError:
+    """The error for a folder or database that refuses to be written."""
     return WorkspaceError(
         f"The workspace {root} cannot be written.",
         "Choose a folder you may write to, or open this one read-only.",
@@ -178,11 +223,19 @@ def _explain_os(root: Path, error: OSError) -> WorkspaceError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full(root)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return _not_writable(root)
+        return not_writable(root)
     return WorkspaceError(
         f"The workspace {root} could not be read or written ({error.strerror or error}).",
         "Check that its disk is connected and healthy.",
     )
+
+
+def _explain_database(root: Path, error: DBAPIError) -> WorkspaceError | None:
+    if isinstance(error.orig, sqlite3.Error):
+        return _explain_sqlite(root, error)
+    from napari_clipmed.records.postgresql import explain
+
+    return explain(root, error)
 
 
 def _explain_sqlite(root: Path, error: DBAPIError) -> WorkspaceError | None:
@@ -190,7 +243,7 @@ def _explain_sqlite(root: Path, error: DBAPIError) -> WorkspaceError | None:
     if code == sqlite3.SQLITE_FULL:
         return _full(root)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return _not_writable(root)
+        return not_writable(root)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return WorkspaceError(
             f"Another program is writing to the workspace {root}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,12 @@ from napari_clipmed.study import (
     Study,
     View,
 )
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
+
+from postgres_server import database, postgres  # noqa: E402
+
+__all__ = ["database", "postgres"]
 
 StudyMaker = Callable[..., Study]
 
@@ -63,4 +70,12 @@ def study() -> Study:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store.open(tmp_path / "workspace") as opened:
+        yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An open store on each of the two databases."""
+    url = request.getfixturevalue("database") if request.param == "postgresql" else ""
+    with Store.create(tmp_path / "workspace", url) as opened:
         yield opened
