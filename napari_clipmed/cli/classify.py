@@ -97,18 +97,18 @@ class StudySource:
 def find_sources(paths: Sequence[Path], progress: Progress) -> Iterator[StudySource]:
     """The studies that paths stand for, in their order.
 
-    A folder gives every study in it. Files of one folder that belong together (the two planes of a biplane
-    run) are one study; each other file is one of its own.
+    A folder or archive gives every study in it. Files of one folder that belong together (the two planes of
+    a biplane run) are one study; each other file is one of its own.
     """
-    from napari_clipmed.io import list_studies
+    from napari_clipmed.io import holds_several, list_studies
 
-    given = {path.resolve() for path in paths if not path.is_dir()}
+    given = {path.resolve() for path in paths if not holds_several(path)}
     taken: set[Path] = set()
     for path in paths:
         if path.resolve() in taken:
             continue
         try:
-            if path.is_dir():
+            if holds_several(path):
                 for entry in list_studies(path, progress):
                     yield StudySource(entry.paths)
             else:

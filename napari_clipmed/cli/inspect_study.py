@@ -23,9 +23,9 @@ def inspect(
     listing: Annotated[bool, typer.Option("--list", help="Only list what a folder holds.")] = False,
 ) -> None:
     """Show views, frames, times, pairing, calibration, guesses and warnings."""
-    from napari_clipmed.io import list_studies, open_study
+    from napari_clipmed.io import holds_several, list_studies, open_study
 
-    if listing and path[0].is_dir():
+    if listing and holds_several(path[0]):
         _show_listing(list_studies(path[0]), as_json)
         return
     study = open_study(path[0] if len(path) == 1 else list(path))

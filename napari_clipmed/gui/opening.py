@@ -35,11 +35,11 @@ class Opened:
 
 
 def read_paths(paths: Sequence[Path], progress: Progress) -> Opened:
-    """Read one folder, one file or several files of one examination."""
-    from napari_clipmed.io import list_studies, open_study
+    """Read one folder or archive, one file or several files of one examination."""
+    from napari_clipmed.io import holds_several, list_studies, open_study
 
     progress.step(f"Reading {paths[0].name}")
-    if len(paths) > 1 or not paths[0].is_dir():
+    if len(paths) > 1 or not holds_several(paths[0]):
         return Opened(open_study(paths[0] if len(paths) == 1 else paths, progress))
     shelf = tuple(list_studies(paths[0], progress))
     if len(shelf) == 1:

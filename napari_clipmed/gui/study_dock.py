@@ -52,7 +52,7 @@ EMPTY = (
     "Open a DICOM run, a folder with AP and LA, or a chest film; drop one onto the window; "
     "or try a simulated sample."
 )
-FILTER = "Images (*.dcm *.ima *.dicom *.png *.jpg *.jpeg *.tif *.tiff);;All files (*)"
+FILTER = "Images (*.dcm *.ima *.dicom *.png *.jpg *.jpeg *.tif *.tiff *.zip DICOMDIR);;All files (*)"
 
 
 class StudyDock(QWidget):

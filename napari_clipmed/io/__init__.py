@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from napari_clipmed.io.dicom_headers import is_dicom
 from napari_clipmed.io.images import PICTURES, is_picture
+from napari_clipmed.io.listing import StudyEntry, holds_several, list_studies
 from napari_clipmed.io.overrule import Overrule, overruled, regrouped
-from napari_clipmed.io.study_reader import StudyEntry, list_studies, open_entry, open_study
+from napari_clipmed.io.study_reader import open_entry, open_study
 from napari_clipmed.io.subtraction import Intensity, MaskItem, Operation, Subtracted, subtract
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Overrule",
     "StudyEntry",
     "Subtracted",
+    "holds_several",
     "is_dicom",
     "is_picture",
     "list_studies",

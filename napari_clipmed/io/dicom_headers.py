@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -94,6 +95,11 @@ def is_dicom(path: str | Path) -> bool:
             head = file.read(256)
     except OSError:
         return False
+    return looks_like_dicom(head)
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether bytes begin as DICOM does, with or without the preamble."""
     return head[128:132] == b"DICM" or _starts_with_element(head)
 
 
@@ -106,8 +112,13 @@ def _starts_with_element(head: bytes) -> bool:
 
 
 @quiet_pydicom
-def read_dicom(path: Path, with_pixels: bool = True) -> DicomFile:
+def read_dicom(path: Path, with_pixels: bool = True, only: Sequence[str] | None = None) -> DicomFile:
     """Read a header, and the bytes of the pixels where wanted.
+
+    Parameters
+    ----------
+    only : sequence of str, optional
+        Keywords of the attributes to read; the others are passed over, which makes lists of many files fast.
 
     Raises
     ------
@@ -123,7 +134,7 @@ def read_dicom(path: Path, with_pixels: bool = True) -> DicomFile:
                 "Close other programs, or open it on a machine with more memory.",
             )
         with _HonestReader(path) as file:
-            return _read(path, file, with_pixels)
+            return _read(path, file, with_pixels, only)
     except UnreadableFileError:
         raise
     except (RecursionError, MemoryError) as error:
@@ -137,7 +148,7 @@ def read_dicom(path: Path, with_pixels: bool = True) -> DicomFile:
         ) from error
 
 
-def _read(path: Path, file: _HonestReader, with_pixels: bool) -> DicomFile:
+def _read(path: Path, file: _HonestReader, with_pixels: bool, only: Sequence[str] | None) -> DicomFile:
     """Parse header and pixel element of an open file."""
     notes: list[str] = []
     source: BinaryIO = file
@@ -150,7 +161,8 @@ def _read(path: Path, file: _HonestReader, with_pixels: bool) -> DicomFile:
         dataset = read_dataset(source, False, True, stop_when=_at_pixels)
         implicit, little = False, True
     else:
-        whole = dcmread(source, stop_before_pixels=True, force=True)
+        wanted = None if only is None else list(only)
+        whole = dcmread(source, stop_before_pixels=True, force=True, specific_tags=wanted)
         syntax = syntax or text(whole.file_meta, "TransferSyntaxUID")
         implicit, little = (bool(flag) for flag in whole.original_encoding)
         dataset = whole

@@ -41,6 +41,11 @@ def is_picture(path: Path) -> bool:
             head = file.read(8)
     except OSError:
         return False
+    return looks_like_picture(head)
+
+
+def looks_like_picture(head: bytes) -> bool:
+    """Whether bytes begin as PNG, JPEG or TIFF do."""
     return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
 
 

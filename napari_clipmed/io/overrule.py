@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from napari_clipmed.errors import ClipmedError
-from napari_clipmed.io.study_reader import StudyEntry, in_order, title_of
+from napari_clipmed.io.listing import StudyEntry
+from napari_clipmed.io.study_reader import in_order, title_of
 from napari_clipmed.study import (
     Calibration,
     FrameTiming,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,7 +12,10 @@ from pydicom.valuerep import TM
 
 from napari_clipmed.io.dicom_headers import integer, items, number, text
 from napari_clipmed.io.geometry import angle_between, angles_of
-from napari_clipmed.study import Guess
+from napari_clipmed.study import Guess, Topic
+
+MOST_RUNS = 300
+"""Runs of one examination among which pairs are sought: more than anybody takes; bounds the search."""
 
 SECONDS_APART = 1.0
 ANGLES_APART = (60.0, 120.0)
@@ -70,6 +74,13 @@ def _seconds(dataset: Dataset) -> float | None:
     return None
 
 
+def _apart(a: RunHeader, b: RunHeader) -> float:
+    """Seconds between two runs; the planes of a pair are taken close together. Infinite where not known."""
+    if a.seconds is None or b.seconds is None or a.date != b.date:
+        return math.inf
+    return abs(a.seconds - b.seconds)
+
+
 def _mutual(a: RunHeader, b: RunHeader) -> str:
     return (
         "each file names the other (Referenced Image Sequence)"
@@ -79,9 +90,9 @@ def _mutual(a: RunHeader, b: RunHeader) -> str:
 
 
 def _simultaneous(a: RunHeader, b: RunHeader) -> str:
-    if {a.plane, b.plane} != {"A", "B"} or a.seconds is None or b.seconds is None or a.date != b.date:
+    if {a.plane, b.plane} != {"A", "B"}:
         return ""
-    apart = abs(a.seconds - b.seconds)
+    apart = _apart(a, b)
     return f"planes A and B of one study, taken {apart:.1f} s apart" if apart <= SECONDS_APART else ""
 
 
@@ -125,15 +136,20 @@ def pair_runs(runs: Sequence[RunHeader]) -> list[tuple[tuple[int, ...], Guess | 
         One or two indices into `runs`, in the order of the first index; the rule is None for a single run.
     """
     partner: dict[int, tuple[int, Guess]] = {}
-    for rule, matches in RULES:
-        for i, j in combinations(range(len(runs)), 2):
-            a, b = runs[i], runs[j]
-            if i in partner or j in partner or a.study != b.study or a.patient != b.patient or not a.study:
-                continue
-            reason = matches(a, b)
-            if reason:
-                guess = Guess("pairing", rule, reason)
-                partner[i], partner[j] = (j, guess), (i, guess)
+    examinations: dict[tuple[str, str], list[int]] = {}
+    for index, run in enumerate(runs):
+        if run.study:
+            examinations.setdefault((run.study, run.patient), []).append(index)
+    for members in examinations.values():
+        for rule, matches in RULES:
+            single = [index for index in members if index not in partner][:MOST_RUNS]
+            for i, j in sorted(
+                combinations(single, 2), key=lambda pair: _apart(runs[pair[0]], runs[pair[1]])
+            ):
+                reason = "" if i in partner or j in partner else matches(runs[i], runs[j])
+                if reason:
+                    guess = Guess(Topic.PAIRING, rule, reason)
+                    partner[i], partner[j] = (j, guess), (i, guess)
     groups: list[tuple[tuple[int, ...], Guess | None]] = []
     for i in range(len(runs)):
         if i not in partner:

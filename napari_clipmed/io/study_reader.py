@@ -1,26 +1,23 @@
-"""Files and folders in, studies out.
+"""Files in, studies out: `open_study` opens a file, a folder, a medium, or files that a person chose.
 
-A folder may hold several examinations and several patients; they are never mixed. `list_studies` lists what
-it holds, one entry a run, a biplane pair or a film; `open_study` opens one entry.
+What a folder holds is listed in `listing`; here its entries become studies.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
 
 from napari_clipmed.errors import UnreadableFileError
-from napari_clipmed.io.dicom_headers import identity_of, is_dicom, items, read_dicom, text
+from napari_clipmed.io.dicom_headers import identity_of, is_dicom, read_dicom, text
 from napari_clipmed.io.dicom_view import kind_of, view_of
-from napari_clipmed.io.enhanced import flattened
 from napari_clipmed.io.grey import robust_window
 from napari_clipmed.io.images import is_picture, read_picture
-from napari_clipmed.io.pairing import RunHeader, pair_runs
+from napari_clipmed.io.listing import StudyEntry, entries_of, holds_several, list_studies
 from napari_clipmed.io.quiet import quiet_pydicom
 from napari_clipmed.io.timing import frame_index
 from napari_clipmed.progress import Progress
@@ -28,54 +25,15 @@ from napari_clipmed.study import (
     FrameTiming,
     Guess,
     Kind,
-    PatientIdentity,
     PixelSpacing,
     Projection,
     Source,
     Study,
+    Topic,
     View,
 )
 
 ORDER = {Projection.AP: 0, Projection.PA: 0, Projection.OBLIQUE: 1, Projection.UNKNOWN: 1, Projection.LA: 2}
-MOST_FILES = 20_000
-"""A folder with more files than this is not walked to its end."""
-
-
-@dataclass(frozen=True)
-class StudyEntry:
-    """One thing that can be opened: a run, a biplane pair, a film or a sequence of pictures.
-
-    Parameters
-    ----------
-    paths : tuple of Path
-        Its files; planes in the order they were found.
-    kind : Kind
-        Angiogram, chest film or other.
-    pairing : Guess or None
-        The rule that made a pair.
-    study_instance_uid : str
-        Empty for plain pictures.
-    identity : PatientIdentity
-        For the screen only.
-    sequence : bool
-        True for numbered pictures that are the frames of one run.
-    sops : tuple of str
-        SOP Instance UIDs of the files; empty for plain pictures.
-    """
-
-    paths: tuple[Path, ...]
-    kind: Kind
-    pairing: Guess | None = None
-    study_instance_uid: str = ""
-    identity: PatientIdentity = field(default_factory=PatientIdentity, repr=False)
-    sequence: bool = False
-    sops: tuple[str, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """File names, shortened; no identity beyond what they hold."""
-        names = [path.name for path in self.paths]
-        return f"{names[0]} … {names[-1]}" if self.sequence else " + ".join(names)
 
 
 @quiet_pydicom
@@ -85,8 +43,9 @@ def open_study(path: str | Path | Sequence[str | Path], progress: Progress | Non
     Parameters
     ----------
     path : str, Path or sequence of them
-        A DICOM, PNG, JPEG or TIFF file; a folder, of which the first entry of `list_studies` that can be
-        shown is opened and the others are named in a warning; or a list of files that belong together.
+        A DICOM, PNG, JPEG or TIFF file; a folder, zip archive or DICOMDIR, of which the first entry of
+        `list_studies` that can be shown is opened and the others are named in a warning; or a list of files
+        that belong together.
     progress : Progress, optional
         Told about every frame; may cancel.
 
@@ -107,53 +66,22 @@ def open_study(path: str | Path | Sequence[str | Path], progress: Progress | Non
             raise UnreadableFileError(
                 f"There is no file or folder {path}.", "Check the spelling of the path."
             )
-        if path.is_dir():
+        if holds_several(path):
             return _open_first(list_studies(path, progress), path, progress)
         return open_entry(_single_entry(path), progress)
     return _open_list([Path(part) for part in path], progress)
 
 
 @quiet_pydicom
-def list_studies(folder: str | Path, progress: Progress | None = None) -> list[StudyEntry]:
-    """What a folder holds, in order of file names; headers only are read.
-
-    Raises
-    ------
-    UnreadableFileError
-        When it holds nothing that can be opened.
-    """
-    folder, progress = Path(folder), progress or Progress()
-    paths = sorted(path for path in _walk(folder) if path.is_file() and not path.name.startswith("."))
-    entries = _entries(paths, progress)
-    if not entries:
-        what = f"none of its {len(paths)} files is an image" if paths else "it is empty"
-        raise UnreadableFileError(
-            f"The folder {folder.name} holds nothing to open: {what}.",
-            "Choose the folder that holds the DICOM, PNG, JPEG or TIFF files.",
-        )
-    return entries
-
-
-@quiet_pydicom
 def open_entry(entry: StudyEntry, progress: Progress | None = None) -> Study:
     """Open one entry of `list_studies`."""
     progress = progress or Progress()
-    if is_dicom(entry.paths[0]):
-        return _open_dicom(entry, progress)
-    return _open_pictures(entry, progress)
+    reader = _open_dicom if is_dicom(entry.paths[0]) else _open_pictures
+    study = reader(entry, progress)
+    return replace(study, warnings=(*entry.notes, *study.warnings))
 
 
 # -- lists and folders -------------------------------------------------------------------------------------
-
-
-def _walk(folder: Path) -> list[Path]:
-    """All paths below a folder, up to a limit."""
-    found = []
-    for path in folder.rglob("*"):
-        found.append(path)
-        if len(found) >= MOST_FILES:
-            break
-    return found
 
 
 def _open_list(paths: list[Path], progress: Progress) -> Study:
@@ -166,7 +94,7 @@ def _open_list(paths: list[Path], progress: Progress) -> Study:
         )
     if len(paths) == 1:
         return open_study(paths[0], progress)
-    entries = _entries(paths, progress)
+    entries = entries_of(paths, progress)
     if len(entries) == 1:
         return open_entry(entries[0], progress)
     if not entries:
@@ -179,7 +107,9 @@ def _open_list(paths: list[Path], progress: Progress) -> Study:
             "The chosen files belong to different patients.", "Open them one after the other."
         )
     if len(entries) == 2 and all(len(entry.paths) == 1 for entry in entries):
-        chosen = Guess("pairing", "chosen together", "no rule pairs the two files; they were opened together")
+        chosen = Guess(
+            Topic.PAIRING, "chosen together", "no rule pairs the two files; they were opened together"
+        )
         first, second = entries
         both = replace(first, paths=first.paths + second.paths, sops=first.sops + second.sops, pairing=chosen)
         return open_entry(both, progress)
@@ -212,79 +142,6 @@ def _naming_others(study: Study, folder: Path, others: Sequence[StudyEntry]) -> 
     return replace(study, warnings=(*study.warnings, note))
 
 
-def _entries(paths: Iterable[Path], progress: Progress) -> list[StudyEntry]:
-    """Group files into entries: DICOM by the pairing rules, numbered pictures of one size into sequences."""
-    runs: list[tuple[Path, Dataset]] = []
-    pictures: list[Path] = []
-    seen: set[str] = set()
-    paths = list(paths)
-    for index, path in enumerate(paths):
-        progress.step("Reading headers", index, len(paths))
-        if is_picture(path):
-            pictures.append(path)
-        elif is_dicom(path):
-            header = _header_with_image(path)
-            uid = text(header, "SOPInstanceUID") if header is not None else ""
-            if header is not None and uid not in seen:
-                runs.append((path, header))
-                seen.update({uid} - {""})
-    entries = [*_dicom_entries(runs), *_picture_entries(pictures)]
-    return sorted(entries, key=lambda entry: paths.index(entry.paths[0]))
-
-
-def _header_with_image(path: Path) -> Dataset | None:
-    """The flattened header of a file that claims an image; None for reports, directories and broken files."""
-    try:
-        dataset = flattened(read_dicom(path, with_pixels=False).dataset)
-    except UnreadableFileError:
-        return None
-    return dataset if text(dataset, "Rows") and not items(dataset, "DirectoryRecordSequence") else None
-
-
-def _dicom_entries(runs: list[tuple[Path, Dataset]]) -> list[StudyEntry]:
-    """Runs in pairs where a rule pairs them; everything else is its own entry."""
-    kinds = [kind_of(header)[0] for _, header in runs]
-    angiograms = [index for index, kind in enumerate(kinds) if kind is Kind.ANGIOGRAM]
-    groups = [
-        (tuple(angiograms[index] for index in indices), pairing)
-        for indices, pairing in pair_runs([RunHeader.of(runs[index][1]) for index in angiograms])
-    ]
-    groups += [((index,), None) for index, kind in enumerate(kinds) if kind is not Kind.ANGIOGRAM]
-    return [
-        StudyEntry(
-            paths=tuple(runs[index][0] for index in indices),
-            kind=kinds[indices[0]],
-            pairing=pairing,
-            study_instance_uid=text(runs[indices[0]][1], "StudyInstanceUID"),
-            identity=identity_of(runs[indices[0]][1]),
-            sops=tuple(text(runs[index][1], "SOPInstanceUID") for index in indices),
-        )
-        for indices, pairing in groups
-    ]
-
-
-def _picture_entries(pictures: list[Path]) -> list[StudyEntry]:
-    """Three or more pictures with one name and consecutive numbers are a sequence; the others are films."""
-    groups: dict[tuple[Path, str, str], list[tuple[int, Path]]] = {}
-    for path in pictures:
-        match = re.fullmatch(r"(.*?)(\d+)", path.stem)
-        stem, number = (match[1], int(match[2])) if match else (path.stem, -1)
-        groups.setdefault((path.parent, stem, path.suffix.lower()), []).append((number, path))
-    entries = []
-    for members in groups.values():
-        members.sort()
-        numbers_, paths = zip(*members, strict=True)
-        if (
-            len(paths) > 2
-            and numbers_[0] >= 0
-            and list(numbers_) == list(range(numbers_[0], numbers_[-1] + 1))
-        ):
-            entries.append(StudyEntry(tuple(paths), Kind.ANGIOGRAM, sequence=True))
-        else:
-            entries += [StudyEntry((path,), Kind.CHEST) for path in paths]
-    return entries
-
-
 def _single_entry(path: Path) -> StudyEntry:
     """The entry of one file, or the sentence why there is none."""
     if path.stat().st_size == 0:
@@ -292,14 +149,10 @@ def _single_entry(path: Path) -> StudyEntry:
     if is_picture(path):
         return StudyEntry((path,), Kind.CHEST)
     if not is_dicom(path):
-        packed = path.suffix.lower() in (".gz", ".zip", ".7z", ".rar", ".tar", ".bz2", ".xz")
+        packed = path.suffix.lower() in (".gz", ".7z", ".rar", ".tar", ".bz2", ".xz")
         hint = "Unpack the archive first." if packed else "Choose a DICOM, PNG, JPEG or TIFF file."
         raise UnreadableFileError(f"{path.name} is no image that can be read here.", hint)
     header = read_dicom(path, with_pixels=False).dataset
-    if items(header, "DirectoryRecordSequence") or text(header, "MediaStorageSOPClassUID") == "DICOMDIR":
-        raise UnreadableFileError(
-            f"{path.name} is a directory of a DICOM medium, not an image.", "Open the folder that holds it."
-        )
     return StudyEntry(
         (path,), kind_of(header)[0], identity=identity_of(header), sops=(text(header, "SOPInstanceUID"),)
     )
@@ -366,7 +219,7 @@ def _open_sequence(entry: StudyEntry, progress: Progress) -> Study:
     notes = (f"{len(left)} pictures of another size were left out: {', '.join(left[:5])}.",) if left else ()
     view = _picture_view(entry.paths[0], np.stack(frames), notes)
     reason = f"{len(frames)} pictures with consecutive numbers in their names"
-    return replace(_picture_study((view,), None), guesses=(Guess("kind", Kind.ANGIOGRAM, reason),))
+    return replace(_picture_study((view,), None), guesses=(Guess(Topic.KIND, Kind.ANGIOGRAM, reason),))
 
 
 def _picture_view(path: Path, frames: np.ndarray, notes: tuple[str, ...]) -> View:
@@ -380,7 +233,7 @@ def _picture_view(path: Path, frames: np.ndarray, notes: tuple[str, ...]) -> Vie
         window=window,
         windows=(window,),
         source=Source(path=str(path), transfer_syntax=path.suffix.lstrip(".").upper()),
-        guesses=(Guess("window", "0.5 to 99.5 percentile", "plain pictures carry no window"),),
+        guesses=(Guess(Topic.WINDOW, "0.5 to 99.5 percentile", "plain pictures carry no window"),),
         warnings=notes,
     )
 
@@ -390,7 +243,9 @@ def _picture_study(views: tuple[View, ...], pairing: Guess | None) -> Study:
     several = max(view.n_frames for view in views) > 1
     kind = Kind.ANGIOGRAM if several else Kind.CHEST
     reason = "a picture with several frames" if several else "a single plain picture"
-    return Study(views, kind, pairing, title=title_of(kind, views), guesses=(Guess("kind", kind, reason),))
+    return Study(
+        views, kind, pairing, title=title_of(kind, views), guesses=(Guess(Topic.KIND, kind, reason),)
+    )
 
 
 def in_order(views: Iterable[View]) -> tuple[View, ...]:
