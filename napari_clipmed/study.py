@@ -5,13 +5,71 @@ Everything here is frozen and knows numpy only; readers build these objects, eve
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_clipmed.subtraction_words import Intensity, MaskItem, MaskOperation, Subtraction
+
+__all__ = [
+    "Calibration",
+    "DisplayWindow",
+    "FrameTiming",
+    "Frames",
+    "Guess",
+    "Intensity",
+    "Kind",
+    "MaskItem",
+    "MaskOperation",
+    "Overlay",
+    "PatientIdentity",
+    "PixelSpacing",
+    "Projection",
+    "Source",
+    "Study",
+    "Subtraction",
+    "Topic",
+    "View",
+    "hash_frames",
+]
+
+
+class Frames(Protocol):
+    """The frames of a run, (T, H, W): an ndarray, or an array that makes each frame when it is asked for.
+
+    ``frames[i]`` is one cheap (H, W) frame; the first index may also be a slice or an array of frame numbers,
+    and slices of rows and columns may follow. ``np.asarray(frames)`` makes the whole run: not on hot paths.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of every frame."""
+
+    @property
+    def ndim(self) -> int:
+        """3."""
+
+    @property
+    def size(self) -> int:
+        """T × H × W."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+    def __array__(self) -> NDArray[Any]: ...
 
 
 class Projection(StrEnum):
@@ -170,7 +228,7 @@ class View:
     ----------
     projection : Projection
         AP, LA, PA, oblique or unknown.
-    pixels : (T, H, W) array, uint8, uint16 or float32
+    pixels : (T, H, W) Frames, uint8, uint16 or float32
         Grey values after the grey pipeline and, where a mask item asks for it, after subtraction.
         Bright is bright: MONOCHROME1 has been inverted once. T = 1 for a film.
     timing : FrameTiming
@@ -183,7 +241,7 @@ class View:
         File and DICOM identifiers.
     subtracted : bool
         Whether `pixels` are a subtracted run (by us or by the scanner).
-    native : (T, H, W) array or None
+    native : (T, H, W) Frames or None
         The unsubtracted frames, where `pixels` were subtracted by us.
     windows : tuple of DisplayWindow
         All windows that the file offers.
@@ -200,16 +258,29 @@ class View:
         Graphics that the file draws over its frames; not burnt into `pixels`.
     guesses, warnings
         What was concluded, and what was wrong with the file.
+    subtraction : Subtraction or None
+        What `pixels` were made with; None: as stored.
+    file_subtraction : Subtraction or None
+        What the file says about its subtraction, applied or not: its mask items (perhaps none) and how its
+        grey values follow the X-ray intensity. None where nothing can be subtracted.
+    native_windows : tuple of DisplayWindow
+        The windows of `native`, where `pixels` were subtracted by us.
+    log_table : (N,) float32 array or None
+        For each grey value from 0 its place in the logarithmic space of the subtraction, where the file
+        brings such a table (0028,9422); it then stands in for `Subtraction.intensity`.
+    source_hash : str
+        Hash of the stored frames after the grey pipeline, whatever subtraction, window or projection.
+        Computed where it is not given; who replaces the frames themselves must reset it to "".
     """
 
     projection: Projection
-    pixels: NDArray[np.generic]
+    pixels: Frames
     timing: FrameTiming
     spacing: PixelSpacing
     window: DisplayWindow
     source: Source
     subtracted: bool = False
-    native: NDArray[np.generic] | None = None
+    native: Frames | None = None
     windows: tuple[DisplayWindow, ...] = ()
     angles: tuple[float, float] | None = None
     motion: str = ""
@@ -218,15 +289,32 @@ class View:
     overlays: tuple[Overlay, ...] = ()
     guesses: tuple[Guess, ...] = ()
     warnings: tuple[str, ...] = ()
-    pixel_hash: str = field(default="")
+    subtraction: Subtraction | None = None
+    file_subtraction: Subtraction | None = None
+    native_windows: tuple[DisplayWindow, ...] = ()
+    log_table: NDArray[np.float32] | None = None
+    source_hash: str = ""
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3:
             raise ValueError(f"View.pixels must be (T, H, W), not of shape {self.pixels.shape}")
         if len(self.timing.times_ms) != len(self.pixels):
             raise ValueError(f"{len(self.timing.times_ms)} frame times for {len(self.pixels)} frames")
-        if not self.pixel_hash:
-            object.__setattr__(self, "pixel_hash", hash_pixels(self.pixels))
+        if not self.source_hash:
+            object.__setattr__(self, "source_hash", hash_frames(self.stored))
+
+    @property
+    def stored(self) -> Frames:
+        """The frames as stored, after the grey pipeline, before any subtraction of ours."""
+        return self.pixels if self.native is None else self.native
+
+    @cached_property
+    def pixel_hash(self) -> str:
+        """Names what `pixels` show: the stored frames and their subtraction; the key of model features."""
+        if self.subtraction is None:  # as stored, or subtracted by somebody who does not say how
+            return self.source_hash if self.native is None else hash_frames(self.pixels)
+        table = b"" if self.log_table is None else self.log_table.tobytes()
+        return sha256(f"{self.source_hash}|{self.subtraction.digest}|".encode() + table).hexdigest()
 
     @property
     def n_frames(self) -> int:
@@ -281,8 +369,8 @@ class Study:
 
     @property
     def image_hash(self) -> str:
-        """One hash for all pixels of the study, in view order; the key of the records."""
-        return sha256("|".join(v.pixel_hash for v in self.views).encode()).hexdigest()
+        """One hash for all stored frames, in view order, however subtracted; the key of the records."""
+        return sha256("|".join(v.source_hash for v in self.views).encode()).hexdigest()
 
     def view(self, projection: Projection) -> View | None:
         """The first view of that projection, or None."""
@@ -294,9 +382,10 @@ class Study:
         return replace(self, views=views)
 
 
-def hash_pixels(pixels: NDArray[np.generic]) -> str:
-    """SHA-256 of shape, dtype and values, independent of memory layout and byte order."""
-    native = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
-    digest = sha256(f"{native.shape}{native.dtype.name}".encode())
-    digest.update(native.data)
+def hash_frames(frames: Frames) -> str:
+    """SHA-256 of shape, dtype and values, independent of memory layout and byte order; frame by frame."""
+    native = frames.dtype.newbyteorder("=")
+    digest = sha256(f"{tuple(frames.shape)}{native.name}".encode())
+    for frame in frames:
+        digest.update(np.ascontiguousarray(frame, dtype=native).data)
     return digest.hexdigest()

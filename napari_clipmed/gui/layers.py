@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.gui.theme import MASK_COLOURS
-from napari_clipmed.study import DisplayWindow, Projection, Study, View
+from napari_clipmed.lazy_frames import WHOLE, LazyFrames, Region
+from napari_clipmed.study import DisplayWindow, Frames, Projection, Study, View
 
 if TYPE_CHECKING:
     import napari
@@ -190,13 +191,36 @@ def reachable_frames(n_frames: Sequence[int], intervals: Sequence[float]) -> lis
     return shown
 
 
-def padded(frames: NDArray[np.generic], n_shown: int) -> NDArray[np.generic]:
-    """Frames with blank ones behind them; the same array where none are missing."""
+class PaddedFrames(LazyFrames):
+    """Frames with blank ones behind them, which take no memory.
+
+    Parameters
+    ----------
+    frames : (T, H, W) Frames
+        The run.
+    n_shown : int
+        Frames with the blank ones.
+    blank : float
+        Grey of the blank ones.
+    """
+
+    def __init__(self, frames: Frames, n_shown: int, blank: float) -> None:
+        super().__init__((n_shown, *frames.shape[1:]), frames.dtype)
+        self._frames = frames
+        self._blank = np.broadcast_to(np.asarray(blank).astype(frames.dtype), self.shape[1:])
+
+    def frame(self, index: int, region: Region = WHOLE) -> NDArray[Any]:
+        """A part of a frame, blank behind the last one."""
+        part: NDArray[Any] = (
+            self._frames[(index, *region)] if index < len(self._frames) else self._blank[region]
+        )
+        return part
+
+
+def padded(frames: Frames, n_shown: int) -> Frames:
+    """Frames with blank ones, as dark as the first, behind them; the same frames where none are missing."""
     missing = n_shown - len(frames)
-    if missing <= 0:
-        return frames
-    blank = np.full((missing, *frames.shape[1:]), frames.min(), dtype=frames.dtype)
-    return np.concatenate([frames, blank])
+    return frames if missing <= 0 else PaddedFrames(frames, n_shown, float(frames[0].min()))
 
 
 def view_names(study: Study) -> tuple[str, ...]:
@@ -289,7 +313,9 @@ def contrast_limits(window: DisplayWindow) -> tuple[float, float]:
 
 
 def native_window(view: View) -> DisplayWindow:
-    """A window for the unsubtracted frames: the 0.5 to 99.5 percentile of a thinned sample."""
+    """The file's window for the unsubtracted frames, or the 0.5 to 99.5 percentile of a thinned sample."""
+    if view.native_windows:
+        return view.native_windows[0]
     source = view.native if view.native is not None else view.pixels
     sample = source[:: max(1, len(source) // 4), ::4, ::4]
     low, high = np.percentile(sample.astype(np.float32), (0.5, 99.5))

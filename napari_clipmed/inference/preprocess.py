@@ -7,7 +7,7 @@ open_clip's own transform is not used: it clips 16-bit pixels and cuts the borde
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.errors import ModelError
+from napari_clipmed.study import Frames
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,7 +127,7 @@ def sample_frames(n_available: int, n_wanted: int = 16) -> NDArray[np.int64]:
 
 
 def percentile_window(
-    pixels: NDArray[np.generic], percentiles: tuple[float, float] = (0.5, 99.5)
+    pixels: Frames | NDArray[np.generic], percentiles: tuple[float, float] = (0.5, 99.5)
 ) -> tuple[float, float]:
     """Grey window of a whole run (or film), which keeps the dynamics of the contrast medium.
 
@@ -144,14 +145,28 @@ def percentile_window(
     """
     if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
         # The exact percentiles of integers, from their histogram: no sorting of a hundred million values.
-        bins, runs = 256**pixels.dtype.itemsize, pixels if pixels.ndim == 3 else pixels[None]
-        counts = np.cumsum(sum(np.bincount(frame.ravel(), minlength=bins) for frame in runs))
+        bins = 256**pixels.dtype.itemsize
+        counts = np.cumsum(sum(np.bincount(frame.ravel(), minlength=bins) for frame in _each(pixels)))
         low, high = (float(np.searchsorted(counts, q / 100 * counts[-1])) for q in percentiles)
     else:
-        values = pixels.ravel()[:: max(1, pixels.size // _MOST_VALUES)].astype(np.float32, copy=False)
+        values = _thinned(pixels, max(1, pixels.size // _MOST_VALUES))
         values = values[np.isfinite(values)]
         low, high = (float(v) for v in np.percentile(values, percentiles)) if values.size else (0.0, 1.0)
     return (low, high) if high > low else (low, low + 1.0)
+
+
+def _each(pixels: Frames | NDArray[np.generic]) -> Iterable[NDArray[Any]]:
+    """The frames of a run, or the one picture."""
+    return pixels if pixels.ndim == 3 else (pixels[:],)
+
+
+def _thinned(pixels: Frames | NDArray[np.generic], step: int) -> NDArray[np.float32]:
+    """Every `step`-th value of a run, as if its frames lay one behind the other."""
+    parts, passed = [], 0
+    for frame in _each(pixels):
+        parts.append(frame.ravel()[-passed % step :: step].astype(np.float32, copy=False))
+        passed += frame.size
+    return np.concatenate(parts)
 
 
 def window_greys(pixels: NDArray[np.generic], low: float, high: float) -> NDArray[np.float32]:
@@ -222,14 +237,12 @@ def normalise(greys: Tensor, preprocessing: Preprocessing) -> Tensor:
     return (greys[..., None, :, :] - mean) / std
 
 
-def prepare_run(
-    pixels: NDArray[np.generic], preprocessing: Preprocessing, *, invert: bool = False
-) -> ModelInput:
+def prepare_run(pixels: Frames, preprocessing: Preprocessing, *, invert: bool = False) -> ModelInput:
     """Choose, window and fit the frames of a run for a diagnosis model.
 
     Parameters
     ----------
-    pixels : (T, H, W) array
+    pixels : (T, H, W) Frames
         Any real dtype, T at least 1.
     preprocessing : Preprocessing
         Of the model.
@@ -249,7 +262,7 @@ def prepare_run(
     return ModelInput(frames, index, repeats.astype(np.int64), box, field, invert)
 
 
-def vessels_are_bright(pixels: NDArray[np.generic]) -> bool:
+def vessels_are_bright(pixels: Frames) -> bool:
     """Whether a subtracted run shows bright vessels on dark ground, the opposite of what models expect.
 
     What the contrast medium changes is rare in space and in time, so the third moment of the difference from

@@ -7,16 +7,14 @@ from napari_clipmed.io.images import PICTURES, is_picture
 from napari_clipmed.io.listing import StudyEntry, holds_several, list_studies
 from napari_clipmed.io.overrule import Overrule, overruled, regrouped
 from napari_clipmed.io.study_reader import open_entry, open_study
-from napari_clipmed.io.subtraction import Intensity, MaskItem, Operation, Subtracted, subtract
+from napari_clipmed.io.subtracted_frames import SubtractedFrames
+from napari_clipmed.io.subtraction import resubtracted
 
 __all__ = [
     "PICTURES",
-    "Intensity",
-    "MaskItem",
-    "Operation",
     "Overrule",
     "StudyEntry",
-    "Subtracted",
+    "SubtractedFrames",
     "holds_several",
     "is_dicom",
     "is_picture",
@@ -25,5 +23,5 @@ __all__ = [
     "open_study",
     "overruled",
     "regrouped",
-    "subtract",
+    "resubtracted",
 ]

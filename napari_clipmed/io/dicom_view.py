@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
 
-from napari_clipmed.io.dicom_headers import DicomFile, integer, items, number, numbers, text
+from napari_clipmed.io.dicom_headers import DicomFile, number, text
 from napari_clipmed.io.dicom_pixels import decode
 from napari_clipmed.io.enhanced import flattened
 from napari_clipmed.io.geometry import (
@@ -19,22 +16,13 @@ from napari_clipmed.io.geometry import (
     film_projection,
     orientation_warnings,
 )
-from napari_clipmed.io.grey import ANGIOGRAPHY, is_inverse, robust_window, to_grey
+from napari_clipmed.io.grey import ANGIOGRAPHY, to_grey
+from napari_clipmed.io.mask_module import file_subtraction, log_table
 from napari_clipmed.io.shutters import Mask, overlays_of, shutter_of
-from napari_clipmed.io.subtraction import (
-    Intensity,
-    MaskItem,
-    Operation,
-    flatness,
-    looks_subtracted,
-    subtract,
-)
+from napari_clipmed.io.subtraction import flatness, has_bright_vessels, looks_subtracted, resubtracted
 from napari_clipmed.io.timing import frame_timing, motion, timing_guess
 from napari_clipmed.progress import Progress
-from napari_clipmed.study import DisplayWindow, Guess, Kind, Overlay, Source, View
-
-NOT_HASHED = "not hashed yet"
-"""Keeps a view that may still be subtracted from being hashed twice."""
+from napari_clipmed.study import Guess, Kind, MaskOperation, Overlay, Source, Topic, View
 
 CHEST_WORDS = ("CHEST", "THORAX", "LUNG", "RIB", "HEART")
 
@@ -81,10 +69,8 @@ def view_of(file: DicomFile, progress: Progress | None = None) -> View:
         overlays=overlays,
         guesses=tuple(guesses),
         warnings=(*notes, *time_notes, *overlay_notes, *orientation_warnings(dataset, name)),
-        pixel_hash=NOT_HASHED,
     )
-    view = recommended(view, dataset) if angiogram else view
-    return replace(view, pixel_hash="") if view.pixel_hash == NOT_HASHED else view
+    return recommended(view, dataset) if angiogram else view
 
 
 def _drawn_over(
@@ -142,115 +128,18 @@ def kind_of(dataset: Dataset) -> tuple[Kind, Guess | None]:
 
 def recommended(view: View, dataset: Dataset) -> View:
     """The view as recommended for viewing: subtracted where a mask item says so, unless NAT overrules it."""
-    wanted = [item for item in mask_items(dataset) if item.operation is not Operation.NONE]
-    mode = text(dataset, "RecommendedViewingMode").upper()
-    if wanted and mode != "NAT":
-        return subtracted_view(view, wanted, intensity_of(dataset), falls_with_intensity(dataset))
+    offered = file_subtraction(dataset)
+    view = replace(view, file_subtraction=offered, log_table=log_table(dataset))
+    wanted = any(item.operation is not MaskOperation.NONE for item in offered.items)
+    if wanted and text(dataset, "RecommendedViewingMode").upper() != "NAT":
+        return resubtracted(view, offered)
     if wanted:
-        view = _with_guess(view, Guess("subtraction", "not applied", "Recommended Viewing Mode is NAT"))
+        view = view.concluding(Guess(Topic.SUBTRACTION, "not applied", "Recommended Viewing Mode is NAT"))
     if not looks_subtracted(view.pixels):
         return view
-    share = flatness(view.pixels)
-    reason = f"{share:.0%} of the field is flat ground and no mask item applies"
-    view = _with_guess(
-        replace(view, subtracted=True), Guess("subtraction", "subtracted by the scanner", reason)
-    )
-    sample = view.pixels[:, ::2, ::2].astype(np.float32)
-    if float(sample.mean()) > float(np.median(sample)):
+    reason = f"{flatness(view.pixels):.0%} of the field is flat ground and no mask item applies"
+    view = view.concluding(Guess(Topic.SUBTRACTION, "subtracted by the scanner", reason), subtracted=True)
+    if has_bright_vessels(view.pixels):
         note = "The run looks subtracted with bright vessels; models expect dark vessels on a bright ground."
         view = replace(view, warnings=(*view.warnings, note))
     return view
-
-
-def subtracted_view(view: View, wanted: list[MaskItem], intensity: Intensity, falling: bool = False) -> View:
-    """Subtract a view by its mask items; its raw frames stay in `native`.
-
-    Frames that no item subtracts are shown unsubtracted, scaled to the window of the others. Where the pixels
-    fall as the X-ray intensity grows, the result is negated, so that vessels are always dark.
-    """
-    result = subtract(view.pixels, wanted, intensity)
-    if falling:
-        np.negative(result.frames, out=result.frames)
-    if not result.is_subtracted.any():
-        note = "The mask items of this run apply to none of its frames; it is shown unsubtracted."
-        return replace(view, warnings=(*view.warnings, note))
-    window = robust_window(result.frames[result.is_subtracted], name="subtracted")
-    guesses = [
-        Guess("subtraction", "+".join(sorted({item.operation for item in wanted})), _how(wanted, intensity)),
-    ]
-    left = np.flatnonzero(~result.is_subtracted)
-    if len(left):
-        _scale_to(window, result.frames, left)
-        numbers_ = ", ".join(str(index + 1) for index in left[:8]) + ("…" if len(left) > 8 else "")
-        guesses.append(Guess("unsubtracted frames", numbers_, "no mask item subtracts them"))
-    kept = tuple(guess for guess in view.guesses if guess.what != "window")
-    return replace(
-        view,
-        pixels=result.frames,
-        native=view.pixels,
-        subtracted=True,
-        window=window,
-        windows=(window,),
-        guesses=(*kept, *guesses),
-        pixel_hash="",
-    )
-
-
-def _how(wanted: list[MaskItem], intensity: Intensity) -> str:
-    """One phrase about the masks and the space of the subtraction."""
-    masks = sorted({frame for item in wanted for frame in item.mask_frames})
-    named = f"mask frame {', '.join(map(str, masks))}; " if masks else ""
-    space = {
-        Intensity.LINEAR: "linear pixels, logged first",
-        Intensity.LOGARITHMIC: "logarithmic pixels",
-        Intensity.DISPLAY: "pixels for display, subtracted as they are",
-    }[intensity]
-    return f"Mask Subtraction Sequence: {named}{space}"
-
-
-def _scale_to(window: DisplayWindow, frames: NDArray[Any], indices: NDArray[Any]) -> None:
-    """Bring unsubtracted frames into the grey range of the subtracted ones, in place."""
-    own = robust_window(frames[indices])
-    scale = (window.high - window.low) / (own.high - own.low)
-    frames[indices] = (frames[indices] - own.low) * scale + window.low
-
-
-def mask_items(dataset: Dataset) -> list[MaskItem]:
-    """The items of the Mask Subtraction Sequence that can be understood, in file order."""
-    found = []
-    for item in items(dataset, "MaskSubtractionSequence"):
-        try:
-            operation = Operation(text(item, "MaskOperation").upper())
-        except ValueError:
-            continue
-        ranges = [int(frame) for frame in numbers(item, "ApplicableFrameRange")]
-        shift = numbers(item, "MaskSubPixelShift")
-        found.append(
-            MaskItem(
-                operation=operation,
-                mask_frames=tuple(int(frame) for frame in numbers(item, "MaskFrameNumbers")),
-                ranges=tuple(zip(ranges[::2], ranges[1::2], strict=False)),
-                averaging=max(integer(item, "ContrastFrameAveraging", 1), 1),
-                shift=(shift[0], shift[1]) if len(shift) == 2 else (0.0, 0.0),
-                tid_offset=integer(item, "TIDOffset", 1),
-            )
-        )
-    return found
-
-
-def intensity_of(dataset: Dataset) -> Intensity:
-    """Pixel Intensity Relationship; DISP where it is not given."""
-    try:
-        return Intensity(text(dataset, "PixelIntensityRelationship").upper())
-    except ValueError:
-        return Intensity.DISPLAY
-
-
-def falls_with_intensity(dataset: Dataset) -> bool:
-    """Whether grey values, MONOCHROME1 turned over, fall where more X-rays arrive (0028,1041)."""
-    sign = number(dataset, "PixelIntensityRelationshipSign")
-    return sign is not None and (sign < 0) != is_inverse(dataset)
-
-
-def _with_guess(view: View, guess: Guess) -> View:
-    return replace(view, guesses=(*view.guesses, guess))

@@ -32,8 +32,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from napari_clipmed.io.subtraction import Intensity, MaskItem, Operation
-from napari_clipmed.study import PatientIdentity
+from napari_clipmed.study import Intensity, MaskItem, MaskOperation, PatientIdentity
 
 Compression = Literal["rle", "jpegls", "jpeg2000", "jpeglossless"]
 Plane = Literal["SINGLE PLANE", "BIPLANE A", "BIPLANE B"]
@@ -330,10 +329,10 @@ def _mask_dataset(item: MaskItem) -> Dataset:
     dataset.MaskOperation = item.operation.value
     if item.ranges:
         dataset.ApplicableFrameRange = [number for pair in item.ranges for number in pair]
-    if item.operation is Operation.AVERAGE:
+    if item.operation is MaskOperation.AVG_SUB:
         dataset.MaskFrameNumbers = list(item.mask_frames)
         dataset.ContrastFrameAveraging = item.averaging
-    elif item.operation is not Operation.NONE:
+    elif item.operation is not MaskOperation.NONE:
         dataset.TIDOffset = item.tid_offset
     if any(item.shift):
         dataset.MaskSubPixelShift = list(item.shift)

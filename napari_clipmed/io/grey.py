@@ -152,24 +152,37 @@ def file_windows(dataset: Dataset, notes: list[str], name: str) -> tuple[Display
 
 def apply_voi_lut(frames: Frames, lut: Dataset) -> tuple[Frames, float] | None:
     """Apply a VOI LUT (PS3.3 C.11.2.1.1): result and highest possible value; None if it is damaged."""
+    found = lut_table(lut, signed=frames.dtype.kind == "i")
+    if found is None:
+        return None
+    table, first = found
+    bits = int(numbers(lut, "LUTDescriptor")[2])
+    kind = np.int64 if frames.dtype.kind != "f" else np.float32
+    index = np.clip(np.asarray(frames, kind) - first, 0, len(table) - 1)
+    return table[index.astype(np.intp)], float(max(2**bits - 1, int(table.max())))
+
+
+def lut_table(lut: Dataset, signed: bool = False) -> tuple[NDArray[np.uint8 | np.uint16], int] | None:
+    """The table of a LUT item (PS3.3 C.11.1.1) and what its first entry stands for; None if damaged.
+
+    Parameters
+    ----------
+    signed : bool
+        Whether the values looked up are signed; the VR of the descriptor follows them.
+    """
     descriptor, raw = numbers(lut, "LUTDescriptor"), value(lut, "LUTData")
     if len(descriptor) != 3 or raw is None:
         return None
-    entries, bits = int(descriptor[0]) or 65536, int(descriptor[2])
-    first = int(descriptor[1])
-    if frames.dtype.kind == "i" and first > 32767:
-        first -= 65536  # the VR of the descriptor follows the pixels
+    entries, first, bits = int(descriptor[0]) or 65536, int(descriptor[1]), int(descriptor[2])
+    if signed and first > 32767:
+        first -= 65536
     if isinstance(raw, bytes):
         table = np.frombuffer(raw, "<u2" if len(raw) >= 2 * entries else np.uint8)
     else:
         table = np.atleast_1d(np.asarray(raw)).astype(np.uint16)
     if not 0 < bits <= 16 or len(table) < entries:
         return None
-    table = table[:entries].astype(np.uint8 if bits <= 8 else np.uint16)
-    index = np.clip(
-        np.asarray(frames, np.int64 if frames.dtype.kind != "f" else np.float32) - first, 0, entries - 1
-    )
-    return table[index.astype(np.intp)], float(max(2**bits - 1, int(table.max())))
+    return table[:entries].astype(np.uint8 if bits <= 8 else np.uint16), first
 
 
 def _modality(stored: Frames, dataset: Dataset, notes: list[str], name: str) -> Frames:

@@ -82,8 +82,8 @@ class Overrule:
 
 
 def key_of(view: View) -> str:
-    """What names a view in an `Overrule`: its SOP Instance UID, else the hash of its pixels."""
-    return view.source.sop_instance_uid or view.pixel_hash
+    """What names a view in an `Overrule`: its SOP Instance UID, else the hash of its stored frames."""
+    return view.source.sop_instance_uid or view.source_hash
 
 
 def evenly_timed(count: int, interval_ms: float) -> FrameTiming:

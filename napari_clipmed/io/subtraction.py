@@ -1,185 +1,148 @@
-"""Mask subtraction as DICOM defines it (mask items: PS3.3 C.7.6.10; place in the chain: PS3.4 N.2.5.1).
+"""Views subtracted, subtracted differently, or shown as they are; and runs that the scanner has subtracted.
 
-Pure functions on arrays: nothing here knows files. Frame numbers are DICOM's, counted from 1.
-
-The result is what an angiographer expects: iodine is dark (negative), the unchanged ground is 0.
+The arithmetic is in `subtracted_frames`; here are the decisions about a whole view: its window, its guesses,
+and what a person is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import shift as spline_shift
+
+from napari_clipmed.io.grey import robust_window
+from napari_clipmed.io.subtracted_frames import Rescale, SubtractedFrames
+from napari_clipmed.study import (
+    DisplayWindow,
+    Frames,
+    Guess,
+    Intensity,
+    MaskOperation,
+    Subtraction,
+    Topic,
+    View,
+)
 
 FLAT = 0.5
 """Flatness from which a run is taken to be subtracted already."""
 
-FloatFrames = NDArray[np.float32]
+SAMPLED_FRAMES = 8
+"""A window, or the look of a run, is judged by this many frames, evenly spread."""
+
+SAMPLED_SIDE = 256
+"""… and by about this many rows and columns of each."""
+
+APPLIES_NOWHERE = "The mask items of this run apply to none of its frames; it is shown unsubtracted."
+
+UNSUBTRACTED = "unsubtracted frames"
+"""What the guess about frames in no item is about."""
+
+SPACES = {
+    Intensity.LINEAR: "linear pixels, logged first",
+    Intensity.LOGARITHMIC: "logarithmic pixels",
+    Intensity.DISPLAY: "pixels for display, subtracted as they are",
+}
 
 
-class Operation(StrEnum):
-    """Mask Operation (0028,6101)."""
+def resubtracted(view: View, wanted: Subtraction | None) -> View:
+    """The same run, subtracted as wanted; nothing but a small sample is computed until a frame is asked for.
 
-    NONE = "NONE"
-    AVERAGE = "AVG_SUB"
-    TIME_DIFFERENCE = "TID"
-    REVERSED_TIME_DIFFERENCE = "REV_TID"
-
-
-class Intensity(StrEnum):
-    """Pixel Intensity Relationship (0028,1040): how a grey value follows the X-ray intensity."""
-
-    LINEAR = "LIN"
-    LOGARITHMIC = "LOG"
-    DISPLAY = "DISP"
-
-
-@dataclass(frozen=True)
-class MaskItem:
-    """One item of the Mask Subtraction Sequence (0028,6100).
-
-    Parameters
-    ----------
-    operation : Operation
-        How the mask of a contrast frame is found.
-    mask_frames : tuple of int
-        Mask Frame Numbers (0028,6110), from 1; several are averaged. Used by AVG_SUB only.
-    ranges : tuple of (int, int)
-        Applicable Frame Range (0028,6102), inclusive, from 1; empty means every frame.
-    averaging : int
-        Contrast Frame Averaging (0028,6112): frames averaged, starting at the contrast frame.
-    shift : (float, float)
-        Mask Sub-pixel Shift (0028,6114), rows and columns. Positive rows move the mask down, positive
-        columns move it to the LEFT, as the attribute says.
-    tid_offset : int
-        TID Offset (0028,6120), signed; 1 where absent.
-    """
-
-    operation: Operation = Operation.AVERAGE
-    mask_frames: tuple[int, ...] = ()
-    ranges: tuple[tuple[int, int], ...] = ()
-    averaging: int = 1
-    shift: tuple[float, float] = (0.0, 0.0)
-    tid_offset: int = 1
-
-    def applies_to(self, frame: int) -> bool:
-        """Whether this item subtracts contrast frame number `frame` (from 1)."""
-        return not self.ranges or any(first <= frame <= last for first, last in self.ranges)
-
-    def masks_of(self, frame: int) -> tuple[int, ...]:
-        """Numbers (from 1, possibly outside the run) of the frames that make the mask of `frame`."""
-        first = self.ranges[0][0] if self.ranges else 1
-        match self.operation:
-            case Operation.AVERAGE:
-                return self.mask_frames
-            case Operation.TIME_DIFFERENCE:
-                return (frame - self.tid_offset,)
-            case Operation.REVERSED_TIME_DIFFERENCE:
-                return (first - self.tid_offset - (frame - first),)
-            case _:
-                return ()
-
-
-@dataclass(frozen=True, eq=False)
-class Subtracted:
-    """A subtracted run.
+    Frames that no item subtracts are shown unsubtracted, scaled to the window of the others.
 
     Parameters
     ----------
-    frames : (T, H, W) float32 array
-        Contrast minus mask; frames that no item subtracts keep their values in the same space.
-    is_subtracted : (T,) bool array
-        Which frames were subtracted.
-    """
-
-    frames: FloatFrames
-    is_subtracted: NDArray[np.bool_]
-
-
-def to_log(frames: NDArray[np.generic], intensity: Intensity) -> FloatFrames:
-    """Bring frames into a space logarithmic to the X-ray intensity (PS3.4 N.2.5.1).
-
-    LIN is logged, log(1 + value); LOG is taken as it is; DISP is unknown to the standard and is subtracted
-    as it is, which keeps the look that the equipment chose.
-    """
-    values = frames.astype(np.float32)
-    if intensity is Intensity.LINEAR:
-        return np.log1p(np.maximum(values, 0, out=values), out=values)
-    return values
-
-
-def shift_mask(mask: FloatFrames, shift: tuple[float, float]) -> FloatFrames:
-    """Move a mask by (rows down, columns to the left); linear between pixels, edges repeated.
-
-    Parameters
-    ----------
-    mask : (H, W) float32 array
-    shift : (float, float)
-        As in (0028,6114): positive rows down, positive columns LEFT.
-    """
-    if not any(shift):
-        return mask
-    rows, columns = shift
-    return spline_shift(mask, (rows, -columns), order=1, mode="nearest").astype(np.float32, copy=False)
-
-
-def subtract(
-    frames: NDArray[np.generic],
-    items: Iterable[MaskItem],
-    intensity: Intensity = Intensity.LOGARITHMIC,
-) -> Subtracted:
-    """Subtract a run as its mask items say.
-
-    Parameters
-    ----------
-    frames : (T, H, W) array
-        The stored run; bright where many X-rays arrive.
-    items : iterable of MaskItem
-        The first item that applies to a frame counts. A frame in no item is left unsubtracted, and so is a
-        frame whose mask lies outside the run (the first frames of TID).
-    intensity : Intensity
-        How the stored values follow the X-ray intensity.
+    view : View
+        Subtracted by us or not.
+    wanted : Subtraction or None
+        None gives the native run.
 
     Returns
     -------
-    Subtracted
-        float32 differences, dark where iodine came in.
+    View
+        With `subtraction`, window, guesses and warnings that fit; source hash, times and all else stay.
     """
-    count = len(frames)
-    result = np.empty(frames.shape, np.float32)
-    done = np.zeros(count, dtype=bool)
-    items = tuple(items)
+    plain = _native(view)
+    active = wanted is not None and any(item.operation is not MaskOperation.NONE for item in wanted.items)
+    if wanted is None or not active:
+        return plain
+    frames = SubtractedFrames(plain.pixels, wanted, view.log_table)
+    done = frames.is_subtracted
+    if not done.any():
+        return replace(plain, warnings=(*plain.warnings, APPLIES_NOWHERE))
+    window = robust_window(sample(frames, np.flatnonzero(done)), name="subtracted")
+    operations = "+".join(sorted({item.operation for item in wanted.items} - {MaskOperation.NONE}))
+    guesses = [*plain.guesses, Guess(Topic.SUBTRACTION, operations, _how(wanted, view.log_table is not None))]
+    left = np.flatnonzero(~done)
+    if len(left):
+        own = robust_window(sample(frames, left))
+        scale = (window.high - window.low) / (own.high - own.low)
+        frames = SubtractedFrames(
+            plain.pixels, wanted, view.log_table, Rescale(scale, window.low - own.low * scale)
+        )
+        numbers = ", ".join(str(index + 1) for index in left[:8]) + ("…" if len(left) > 8 else "")
+        guesses.append(Guess(UNSUBTRACTED, numbers, "no mask item subtracts them"))
+    return replace(
+        plain,
+        pixels=frames,
+        native=plain.pixels,
+        subtracted=True,
+        window=window,
+        windows=(window,),
+        native_windows=plain.windows,
+        guesses=tuple(guesses),
+        subtraction=wanted,
+    )
 
-    def logged(numbers: Iterable[int]) -> FloatFrames:
-        wanted = [number - 1 for number in numbers if 1 <= number <= count]
-        return to_log(frames[wanted], intensity).mean(axis=0, dtype=np.float32)
 
-    last: tuple[tuple[int, ...], tuple[float, float]] | None = None
-    mask = result[:0]
-    for number in range(1, count + 1):
-        item = next((item for item in items if _usable(item, number, count)), None)
-        if item is None:
-            result[number - 1] = logged([number])
-            continue
-        key = (item.masks_of(number), item.shift)
-        if key != last:  # one mask serves a whole range of AVG_SUB
-            mask, last = shift_mask(logged(key[0]), item.shift), key
-        contrast = logged(range(number, number + max(item.averaging, 1)))
-        np.subtract(contrast, mask, out=result[number - 1])
-        done[number - 1] = True
-    return Subtracted(result, done)
-
-
-def _usable(item: MaskItem, number: int, count: int) -> bool:
-    """Whether an item applies to a frame and its mask exists."""
-    return item.applies_to(number) and any(1 <= mask <= count for mask in item.masks_of(number))
+def _native(view: View) -> View:
+    """The view as stored, without a word about an earlier subtraction of ours."""
+    if view.native is None:
+        return view
+    windows: tuple[DisplayWindow, ...] = view.native_windows or (robust_window(sample(view.native)),)
+    about_us = (Topic.SUBTRACTION, UNSUBTRACTED)
+    return replace(
+        view,
+        pixels=view.native,
+        native=None,
+        subtracted=False,
+        window=windows[0],
+        windows=windows,
+        native_windows=(),
+        guesses=tuple(guess for guess in view.guesses if guess.what not in about_us),
+        subtraction=None,
+    )
 
 
-def flatness(frames: NDArray[np.generic]) -> float:
+def _how(wanted: Subtraction, by_table: bool) -> str:
+    """One phrase about the masks and the space of the subtraction."""
+    masks = sorted({frame for item in wanted.items for frame in item.mask_frames})
+    named = f"mask frame {', '.join(map(str, masks))}; " if masks else ""
+    space = "brought into logarithmic space by the file's own table" if by_table else SPACES[wanted.intensity]
+    return f"Mask Subtraction Sequence: {named}{space}"
+
+
+def sampled_indices(indices: NDArray[np.integer]) -> list[int]:
+    """At most `SAMPLED_FRAMES` of some frame indices, first and last among them."""
+    places = np.linspace(0, len(indices) - 1, min(len(indices), SAMPLED_FRAMES)).round().astype(int)
+    return [int(index) for index in indices[places]]
+
+
+def sample(frames: Frames, indices: NDArray[np.integer] | None = None) -> NDArray[np.generic]:
+    """A thinned part of a run, (t, h, w), to judge its greys by.
+
+    Parameters
+    ----------
+    indices : int array, optional
+        Frames to choose from; all where absent.
+    """
+    chosen = np.arange(len(frames)) if indices is None else indices
+    rows, columns = (max(length // SAMPLED_SIDE, 1) for length in frames.shape[1:])
+    thinned: NDArray[np.generic] = frames[sampled_indices(chosen), ::rows, ::columns]
+    return thinned
+
+
+def flatness(frames: Frames) -> float:
     """Share of pixels within a tenth of the grey range of the commonest grey, the rim left out.
 
     A subtracted run is mostly flat ground (0.7 and more on real runs); a native one shows anatomy everywhere
@@ -187,17 +150,23 @@ def flatness(frames: NDArray[np.generic]) -> float:
 
     Parameters
     ----------
-    frames : (T, H, W) array
+    frames : (T, H, W) Frames
     """
     height, width = frames.shape[1:]
-    rows, columns = max(height // 128, 1), max(width // 128, 1)
-    field = frames[:, height // 8 : height - height // 8 : rows, width // 8 : width - width // 8 : columns]
+    rows, columns = (slice(side // 8, side - side // 8, max(side // 128, 1)) for side in (height, width))
+    field = frames[sampled_indices(np.arange(len(frames))), rows, columns]
     low, middle, high = np.percentile(field.astype(np.float32), (0.5, 50, 99.5))
     if high <= low:
         return 0.0
     return float((np.abs(field - middle) < 0.1 * (high - low)).mean())
 
 
-def looks_subtracted(frames: NDArray[np.generic]) -> bool:
+def looks_subtracted(frames: Frames) -> bool:
     """Whether a run was probably subtracted by the scanner, which no standard attribute tells."""
     return len(frames) > 1 and flatness(frames) >= FLAT
+
+
+def has_bright_vessels(frames: Frames) -> bool:
+    """Whether a run that the scanner has subtracted shows bright vessels on a dark ground."""
+    greys = sample(frames).astype(np.float32)
+    return float(greys.mean()) > float(np.median(greys))

@@ -39,7 +39,7 @@ def case_row(study: Study, salt: str) -> CaseRow:
             CaseViewRow(
                 index=index,
                 projection=view.projection.value,
-                pixel_hash=view.pixel_hash,
+                pixel_hash=view.source_hash,
                 sop_instance_uid=view.source.sop_instance_uid,
                 n_frames=view.n_frames,
                 rows=view.pixels.shape[1],

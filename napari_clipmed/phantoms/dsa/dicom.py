@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.io.dicom_write import Uids, write_xa
-from napari_clipmed.io.subtraction import Intensity, MaskItem
 from napari_clipmed.phantoms.dsa.study import SimulatedStudy, SimulatedView
 from napari_clipmed.phantoms.dsa.truth import truth_arrays, truth_words
-from napari_clipmed.study import PatientIdentity
+from napari_clipmed.study import Intensity, MaskItem, PatientIdentity
 
 OPEN_FIELD = 3900
 """Stored value where nothing stands between source and detector; 12 bits are stored."""

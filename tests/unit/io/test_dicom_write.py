@@ -10,10 +10,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from napari_clipmed.io import MaskItem, Operation, open_study
-from napari_clipmed.io.dicom_view import mask_items
+from napari_clipmed.io import open_study
 from napari_clipmed.io.dicom_write import Uids, write_dx, write_xa
-from napari_clipmed.study import Calibration, Kind, PatientIdentity, Projection
+from napari_clipmed.io.mask_module import mask_items
+from napari_clipmed.study import Calibration, Kind, MaskItem, MaskOperation, PatientIdentity, Projection
 
 WHO = PatientIdentity(name="Sim^One", patient_id="P1", birth_date="19700101", sex="F")
 WHEN = datetime(2024, 5, 6, 7, 8, 9)
@@ -76,7 +76,7 @@ def test_seeded_uids_share_the_study_and_part_the_instances() -> None:
 def test_mask_items_survive_the_file(tmp_path, frames) -> None:
     given = [
         MaskItem(mask_frames=(1, 2), ranges=((3, 4), (6, 6)), averaging=2, shift=(0.5, -0.25)),
-        MaskItem(Operation.TIME_DIFFERENCE, ranges=((5, 5),), tid_offset=-2),
+        MaskItem(MaskOperation.TID, ranges=((5, 5),), tid_offset=-2),
     ]
     write_xa(tmp_path / "run.dcm", frames, timing_ms=100, mask=given)
     assert mask_items(pydicom.dcmread(tmp_path / "run.dcm")) == given

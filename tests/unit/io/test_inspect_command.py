@@ -11,8 +11,7 @@ from typer.testing import CliRunner
 from napari_clipmed.cli.inspect_study import inspect
 from napari_clipmed.errors import UnreadableFileError
 from napari_clipmed.io.dicom_write import Uids
-from napari_clipmed.io.subtraction import MaskItem
-from napari_clipmed.study import PatientIdentity
+from napari_clipmed.study import MaskItem, PatientIdentity
 
 WHO = PatientIdentity(name="Muster^Anna", patient_id="ID-77")
 
