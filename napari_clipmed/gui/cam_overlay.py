@@ -1,5 +1,8 @@
 """Class activation maps over the frames: small arrays, an alpha ramp, nothing computed while scrubbing.
 
+The maps are smoothed once, to a few times the model's grid. Letting the screen interpolate them by cubics
+anew for every frame cost a tenth of the time of a redraw where no graphics card draws.
+
 A DSA frame is bright, so an additive overlay burns it white and an even veil greys it. The colormap used here
 is transparent at 0 and grows opaque with the activation; vessels outside the hot spot keep their contrast.
 """
@@ -28,6 +31,9 @@ FULL_ALPHA = 0.85
 CLEAR_BELOW, OPAQUE_ABOVE = 0.12, 0.75
 """Activations between which the overlay fades in."""
 
+
+FINER = 5
+"""Cells drawn along one cell of the model; odd, so that every value of the model is among those drawn."""
 
 HEAT = ("#F7E08A", "#F2B233", "#E5702A", "#C7252F", "#8E0F4B")
 """Light amber to deep red: the hotter, the darker, so that the hottest spot stands out on a bright frame."""
@@ -65,6 +71,29 @@ def nearest_sample(n_frames: int, frames: NDArray[np.int64]) -> NDArray[np.int64
     return np.argmin(distance, axis=1)
 
 
+def smoothed(maps: NDArray[np.float32], finer: int = FINER) -> NDArray[np.float32]:
+    """Maps on a finer grid over the same area, by cubic splines through the model's values.
+
+    Parameters
+    ----------
+    maps : (t, h, w) float32 array
+        Activation in [0, 1].
+    finer : int
+        Cells along one cell of the model; odd, so that the middle one keeps the model's value.
+
+    Returns
+    -------
+    (t, finer h, finer w) float32 array
+        Within [0, 1].
+    """
+    from scipy import ndimage
+
+    if min(maps.shape[1:]) < 2:
+        return maps
+    fine = [ndimage.zoom(one, finer, order=3, mode="nearest", grid_mode=True) for one in maps]
+    return np.clip(np.stack(fine), 0.0, 1.0)
+
+
 def cam_layer(
     maps: NDArray[np.float32],
     frames: NDArray[np.int64],
@@ -74,7 +103,7 @@ def cam_layer(
     tag: LayerTag,
     name: str,
 ) -> Image:
-    """The overlay of one view, kept at the model's resolution and stretched over the frame by `scale`.
+    """The overlay of one view, a few times as fine as the model's grid, stretched over the frame by `scale`.
 
     Parameters
     ----------
@@ -91,15 +120,16 @@ def cam_layer(
     """
     from napari.layers import Image
 
-    scale, translate = placement.sub_box(box or (0.0, 0.0, *placement.shape), maps.shape[1:])
+    fine = smoothed(maps)
+    scale, translate = placement.sub_box(box or (0.0, 0.0, *placement.shape), fine.shape[1:])
     return Image(
-        maps[nearest_sample(n_frames, frames)],
+        fine[nearest_sample(n_frames, frames)],
         name=name,
         rgb=False,
         colormap=heat_colormap(),
         contrast_limits=(0.0, 1.0),
         blending="translucent_no_depth",
-        interpolation2d="cubic",
+        interpolation2d="linear",
         scale=scale,
         translate=translate,
         units=placement.units,

@@ -151,6 +151,16 @@ class Canvas(QObject):
         if self.hanging is not None:
             self.hanging.move_slider(view_index, frame)
 
+    @property
+    def time_position(self) -> float:
+        """Where the time slider stands: milliseconds, or frames where there is no even time base."""
+        return self.hanging.position if self.hanging else 0.0
+
+    def go_to_position(self, position: float) -> None:
+        """Move the time slider."""
+        if self.hanging is not None:
+            self.hanging.position = position
+
     def shown_frames(self) -> dict[str, int]:
         """Frame now shown of each view, by name."""
         return {name: self.frame_of(index) for index, name in enumerate(self.view_names)}

@@ -7,69 +7,40 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
+
+from napari_clipmed.gui.frame_clock import FrameClock, Order, Round, leading_view
 
 if TYPE_CHECKING:
     from napari_clipmed.gui.session import ReviewSession
-    from napari_clipmed.study import Study, View
+    from napari_clipmed.study import Study
 
-ASSUMED_INTERVAL_MS = 250.0
-"""Where a file tells no times: four frames a second, usual for cerebral DSA. The strip says "assumed"."""
+LONGEST_WAIT_MS = 200
+"""How long the cine sleeps at most before it looks whether a person has moved the slider."""
 
-TICK_MS = 10
-RATE_WINDOW_S = 1.5
+REPORT_S = 0.5
+MEASURED_S = 1.5
+MEASURED_STEPS = 4
+"""The rate is measured over the last 1.5 s, and over four steps at least."""
 
 
-@dataclass(frozen=True, eq=False)
-class FrameClock:
-    """When each frame of a run is due.
+@dataclass(frozen=True)
+class Playing:
+    """What the screen really does.
 
     Parameters
     ----------
-    starts_ms : (T,) float64 array
-        Milliseconds from the first frame, not decreasing.
-    known : bool
-        False for assumed times.
+    shown, due : float
+        Frames a second that were shown, and that should have been.
     """
 
-    starts_ms: NDArray[np.float64]
-    known: bool
-
-    @classmethod
-    def of(cls, view: View) -> FrameClock:
-        """Acquisition times of a view, or assumed ones."""
-        if view.timing.known:
-            return cls(np.asarray(view.timing.times_ms, dtype=np.float64), True)
-        return cls(np.arange(view.n_frames, dtype=np.float64) * ASSUMED_INTERVAL_MS, False)
+    shown: float
+    due: float
 
     @property
-    def n_frames(self) -> int:
-        """Number of frames."""
-        return len(self.starts_ms)
-
-    @property
-    def duration_ms(self) -> float:
-        """One round: the last frame stays for a median interval."""
-        if self.n_frames < 2:
-            return ASSUMED_INTERVAL_MS
-        return float(self.starts_ms[-1] + max(np.median(np.diff(self.starts_ms)), 1.0))
-
-    @property
-    def rate(self) -> float:
-        """Mean frames a second."""
-        return 1000.0 * self.n_frames / self.duration_ms
-
-    def frame_at(self, elapsed_ms: float) -> int:
-        """Frame due after `elapsed_ms`, round after round."""
-        here = elapsed_ms % self.duration_ms
-        return max(0, int(np.searchsorted(self.starts_ms, here + 1e-6, side="right")) - 1)
-
-
-def leading_view(study: Study) -> int:
-    """The view whose frames the cine steps through: the one with most frames."""
-    return max(range(len(study.views)), key=lambda index: study.views[index].n_frames)
+    def dropped(self) -> float:
+        """Share of the frames that were due and never shown, 0 to 1."""
+        return max(0.0, 1.0 - self.shown / self.due) if self.due > 0 else 0.0
 
 
 class Cine(QObject):
@@ -79,56 +50,75 @@ class Cine(QObject):
     ----------
     playing_changed : Signal(bool)
         Started or stopped.
-    rate_measured : Signal(float)
-        Frames a second that have really been shown, about twice a second.
+    measured : Signal(Playing)
+        What has really been shown, about twice a second.
+    stepped : Signal(int)
+        Steps due since the start of the round that plays, as each one is put on screen.
     """
 
     playing_changed = Signal(bool)
-    rate_measured = Signal(float)
+    measured = Signal(object)
+    stepped = Signal(int)
 
     def __init__(self, session: ReviewSession, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._session = session
         self._timer = QTimer(self)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._tick)
         self._clock: FrameClock | None = None
-        self._view = 0
+        self._round: Round | None = None
+        self._order = Order.LOOP
         self._speed = 1.0
+        self._playing = False
         self._began = self._offset_ms = 0.0
-        self._shown = -1
-        self._shown_at: deque[float] = deque(maxlen=120)
+        self._count = -1
+        self._history: deque[tuple[float, int]] = deque(maxlen=512)
         self._reported = 0.0
         session.study_changed.connect(self._on_study)
 
     @property
     def playing(self) -> bool:
         """Whether the cine runs."""
-        return self._timer.isActive()
+        return self._playing
 
     @property
     def clock(self) -> FrameClock | None:
-        """Times of the leading view; None where nothing moves."""
+        """Slider positions and their times; None where nothing moves."""
         return self._clock
 
     @property
+    def round(self) -> Round | None:
+        """The round that plays, in the chosen order."""
+        return self._round
+
+    @property
     def leading(self) -> int:
-        """Index of the view whose frames are stepped through."""
-        return self._view
+        """Index of the view whose frames are told in words: the active one, if it moves."""
+        study = self._session.study
+        if study is None:
+            return 0
+        active = self._session.active_view
+        return active if study.views[active].n_frames > 1 else leading_view(study)
 
     def play(self) -> None:
-        """Play on from the frame on screen."""
+        """Play on from the frame on screen; from the start where a single round has ended."""
         if self._clock is None:
             return
+        at_end = self._clock.nearest(self._session.time_position) == len(self._clock.positions) - 1
+        if self._order is Order.ONCE and at_end:
+            self._session.go_to_position(0.0)
         self._restart_from_screen()
-        self._shown_at.clear()
+        self._playing = True
         self._reported = time.monotonic()
-        self._timer.start(TICK_MS)
+        self._timer.start(0)
         self.playing_changed.emit(True)
 
     def stop(self) -> None:
         """Stop at the frame on screen."""
-        if self.playing:
+        if self._playing:
+            self._playing = False
             self._timer.stop()
             self.playing_changed.emit(False)
 
@@ -141,51 +131,77 @@ class Cine(QObject):
 
     def set_speed(self, speed: float) -> None:
         """1 is acquisition time."""
-        if self._clock is not None and self.playing:
-            self._restart_from_screen()
         self._speed = speed
+        self._restart_from_screen()
+
+    def set_order(self, order: Order) -> None:
+        """Play round after round, to and fro, or once."""
+        self._order = order
+        self._restart_from_screen()
 
     def step(self, frames: int) -> None:
-        """Stop, and go some frames on or back; round at the ends."""
-        if self._clock is None:
+        """Stop, and go some frames of the active view on or back; round at the ends."""
+        study = self._session.study
+        if self._clock is None or study is None:
             return
         self.stop()
-        here = self._session.frame_of(self._view)
-        self._session.go_to_frame(self._view, (here + frames) % self._clock.n_frames)
+        view = self.leading
+        here = self._session.frame_of(view)
+        self._session.go_to_frame(view, (here + frames) % study.views[view].n_frames)
 
     def _on_study(self, study: Study | None) -> None:
         self.stop()
-        self._clock = None
-        if study is not None:
-            self._view = leading_view(study)
-            if study.views[self._view].n_frames > 1:
-                self._clock = FrameClock.of(study.views[self._view])
+        self._clock = FrameClock.of(study) if study is not None else None
+        self._round = None
 
     def _restart_from_screen(self) -> None:
-        if self._clock is not None:
-            self._shown = self._session.frame_of(self._view)
-            self._offset_ms = float(self._clock.starts_ms[self._shown])
+        """Let time run on from the frame on screen."""
+        self._round = self._clock.round(self._order) if self._clock is not None else None
+        if self._clock is None or self._round is None:
+            return
+        self._count = self._clock.nearest(self._session.time_position)
+        self._offset_ms = self._round.due_ms(self._count)
         self._began = time.monotonic()
+        self._history.clear()
+        self._history.append((self._began, self._count))
+
+    def _elapsed_ms(self) -> float:
+        return self._offset_ms + 1000.0 * self._speed * (time.monotonic() - self._began)
 
     def _tick(self) -> None:
-        if self._clock is None:
+        """Show what is due, then sleep until the next frame is."""
+        if self._clock is None or self._round is None:
             return
-        now = time.monotonic()
-        frame = self._clock.frame_at(self._offset_ms + 1000.0 * self._speed * (now - self._began))
-        if frame != self._shown:
-            moved_by_hand = self._session.frame_of(self._view) != self._shown
-            if moved_by_hand:
-                self._restart_from_screen()
-                return
-            self._shown = frame
-            self._session.go_to_frame(self._view, frame)
-            self._shown_at.append(time.monotonic())
-        if now - self._reported > 0.5:
-            self._reported = now
-            self.rate_measured.emit(self._measured_rate(now))
+        if self._clock.nearest(self._session.time_position) != self._round.step(self._count):
+            self._restart_from_screen()  # a person has moved the slider
+        elapsed = self._elapsed_ms()
+        count = self._round.count_at(elapsed)
+        if count != self._count:
+            self._count = count
+            self._session.go_to_position(float(self._clock.positions[self._round.step(count)]))
+            self._history.append((time.monotonic(), count))
+            self.stepped.emit(count)
+        if self._round.over(elapsed):
+            self.stop()
+            return
+        self._report()
+        self._sleep()
 
-    def _measured_rate(self, now: float) -> float:
-        times = [at for at in self._shown_at if now - at <= RATE_WINDOW_S]
-        if len(times) < 2:
-            return 0.0
-        return (len(times) - 1) / (times[-1] - times[0])
+    def _sleep(self) -> None:
+        """Wake when the next step is due."""
+        if self._playing and self._round is not None:
+            ahead_ms = (self._round.due_ms(self._count + 1) - self._elapsed_ms()) / self._speed
+            self._timer.start(int(min(max(ahead_ms + 0.5, 0), LONGEST_WAIT_MS)))
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        if now - self._reported <= REPORT_S:
+            return
+        times = [entry for entry in self._history if now - entry[0] <= MEASURED_S]
+        if len(times) < MEASURED_STEPS:
+            times = list(self._history)[-MEASURED_STEPS:]
+        seconds = times[-1][0] - times[0][0]
+        if len(times) > 1 and seconds > 0:
+            self._reported = now
+            due = (times[-1][1] - times[0][1]) / seconds
+            self.measured.emit(Playing((len(times) - 1) / seconds, due))

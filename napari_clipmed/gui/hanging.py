@@ -124,19 +124,26 @@ class Hanging:
         self.redraw_titles()
         self.mark_active(self.active)
 
+    @property
+    def position(self) -> float:
+        """Where the time slider stands, in milliseconds or frames; 0 where nothing moves."""
+        axis = self._time_axis()
+        return 0.0 if axis is None else float(self.viewer.dims.point[axis])
+
+    @position.setter
+    def position(self, position: float) -> None:
+        axis = self._time_axis()
+        if axis is not None:
+            self.viewer.dims.set_point(axis, position)
+
     def slider_frame(self, index: int) -> int:
         """Frame of a view at the slider's time, rounded as napari does; may lie behind the last one."""
-        axis = self._time_axis()
-        if axis is None:
-            return 0
-        return int(np.round(self.viewer.dims.point[axis] / self.placements[index].scale[0]))
+        return int(np.round(self.position / self.placements[index].scale[0]))
 
     def move_slider(self, index: int, frame: int) -> None:
         """Move the slider to a frame of a view, kept within the run."""
-        axis = self._time_axis()
-        if axis is not None:
-            frame = min(max(frame, 0), self.study.views[index].n_frames - 1)
-            self.viewer.dims.set_point(axis, frame * self.placements[index].scale[0])
+        frame = min(max(frame, 0), self.study.views[index].n_frames - 1)
+        self.position = frame * self.placements[index].scale[0]
 
     def _time_axis(self) -> int | None:
         """Which slider moves time, found by its label."""

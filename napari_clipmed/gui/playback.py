@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_clipmed.gui.cine import Cine, FrameClock
+from napari_clipmed.gui.cine import Cine, Playing
+from napari_clipmed.gui.frame_clock import Order, rate_words
 from napari_clipmed.gui.keys import PLAY, STEP_BACK, STEP_ON
+from napari_clipmed.gui.layers import slider_note
 from napari_clipmed.gui.session import ReviewSession, session_for
-from napari_clipmed.gui.theme import SPACING, TEXT_QUIET, named
+from napari_clipmed.gui.theme import SPACING, TEXT_QUIET, hint_label, named, say
 from napari_clipmed.gui.time_curve import TimeCurve, TimeSeries, attention_series
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from napari_clipmed.study import Study
 
 SPEEDS = {"¼×": 0.25, "½×": 0.5, "1×": 1.0, "2×": 2.0, "4×": 4.0}
+ORDERS = {"↻ loop": Order.LOOP, "⇄ sweep": Order.SWEEP, "→ once": Order.ONCE}
+DROPPED_WORTH_SAYING = 0.02
 STRIP_NAME = "Time"
 STRIP_HEIGHT = 92
 HINT_MOVING = "Attention over time appears here once the study is classified."
@@ -50,7 +54,12 @@ class TimeStrip(QWidget):
         self.speed_box.setCurrentText("1×")
         self.speed_box.setToolTip("Speed relative to acquisition")
         self.speed_box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.order_box = named(QComboBox(), "order")
+        self.order_box.addItems(list(ORDERS))
+        self.order_box.setToolTip("Round after round, to and fro, or once")
+        self.order_box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.rate_label = named(QLabel(), "rate")
+        self.slider_note = hint_label("", "slider_note")
         self.time_label = named(QLabel(), "time")
         self.curve = TimeCurve()
         self.curve_hint = named(QLabel(HINT_STILL), "curve_hint")
@@ -63,13 +72,13 @@ class TimeStrip(QWidget):
         return QSize(600, STRIP_HEIGHT)
 
     def _lay_out(self) -> None:
-        for label, width in ((self.rate_label, 96), (self.time_label, 96)):
-            label.setMinimumWidth(width)
+        self.time_label.setMinimumWidth(110)
+        self.rate_label.setMinimumWidth(150)
         self.rate_label.setStyleSheet(f"color: {TEXT_QUIET};")
         self.curve_hint.setStyleSheet(f"color: {TEXT_QUIET};")
         buttons = QHBoxLayout()
         buttons.setSpacing(2)
-        for part in (self.back_button, self.play_button, self.on_button, self.speed_box):
+        for part in (self.back_button, self.play_button, self.on_button, self.speed_box, self.order_box):
             buttons.addWidget(part)
         words = QHBoxLayout()
         words.setSpacing(SPACING)
@@ -79,6 +88,7 @@ class TimeStrip(QWidget):
         controls.setSpacing(2)
         controls.addLayout(buttons)
         controls.addLayout(words)
+        controls.addWidget(self.slider_note)
         controls.addStretch(1)
         row = QHBoxLayout(self)
         row.setContentsMargins(SPACING, 2, SPACING, 2)
@@ -98,11 +108,13 @@ class TimeStrip(QWidget):
         self.back_button.clicked.connect(lambda: cine.step(-1))
         self.on_button.clicked.connect(lambda: cine.step(1))
         self.speed_box.currentTextChanged.connect(lambda text: cine.set_speed(SPEEDS[text]))
+        self.order_box.currentTextChanged.connect(lambda text: cine.set_order(ORDERS[text]))
         self.curve.clicked.connect(self._go_to_time)
         cine.playing_changed.connect(self._on_playing)
-        cine.rate_measured.connect(self._on_rate)
+        cine.measured.connect(self._on_measured)
         session.study_changed.connect(self._on_study)
         session.frame_changed.connect(self._on_frame)
+        session.active_view_changed.connect(self._on_active_view)
         session.diagnosis_changed.connect(self._draw)
         session.saliency_changed.connect(self._draw)
         session.bind_key(PLAY, cine.toggle)
@@ -110,46 +122,68 @@ class TimeStrip(QWidget):
         session.bind_key(STEP_ON, lambda: cine.step(1))
 
     def _on_study(self, study: Study | None) -> None:
-        clock = self.cine.clock
-        moving = clock is not None
-        for part in (self.play_button, self.back_button, self.on_button, self.speed_box):
+        moving = self.cine.clock is not None
+        for part in (self.play_button, self.back_button, self.on_button, self.speed_box, self.order_box):
             part.setEnabled(moving)
         self.play_button.setToolTip(
             f"Play or stop ({PLAY})" if moving else "Nothing moves here: open a run with several frames"
         )
         self.time_label.setText("")
         self.rate_label.setText("")
-        if clock is not None:
-            self._show_nominal_rate(clock)
+        say(self.slider_note, slider_note(study) if study is not None else "")
+        if moving:
+            self._show_nominal_rate()
             self.curve.set_span(float(self._times(self.cine.leading)[-1]))
         self._draw()
         self._on_frame()
 
-    def _show_nominal_rate(self, clock: FrameClock) -> None:
-        self.rate_label.setText(f"{clock.rate:.1f} fps" + ("" if clock.known else " assumed"))
-        self.rate_label.setToolTip(
-            "As acquired" if clock.known else "The file tells no times; four frames a second are assumed"
-        )
+    def _show_nominal_rate(self) -> None:
+        """The rate as acquired, of each view where they differ."""
+        study = self.session.study
+        if study is None:
+            return
+        rates = {
+            name: rate_words(view.timing)
+            for name, view in zip(self.session.view_names, study.views, strict=True)
+            if view.n_frames > 1
+        }
+        same = len(set(rates.values())) == 1
+        words = next(iter(rates.values())) if same else "  ".join(f"{n} {rate}" for n, rate in rates.items())
+        self.rate_label.setText(words)
+        assumed = "The file tells no times; four frames a second are assumed"
+        self.rate_label.setToolTip(assumed if "assumed" in words else "As acquired")
 
     def _on_playing(self, playing: bool) -> None:
         self.play_button.setText("❚❚" if playing else "▶")
         if not playing and self.cine.clock is not None:
-            self._show_nominal_rate(self.cine.clock)
+            self._show_nominal_rate()
 
-    def _on_rate(self, rate: float) -> None:
-        self.rate_label.setText(f"{rate:.1f} fps shown")
-        self.rate_label.setToolTip("Frames a second really shown; a slow screen drops frames, not time")
+    def _on_measured(self, playing: Playing) -> None:
+        words = f"{playing.shown:.1f} fps shown"
+        if playing.dropped > DROPPED_WORTH_SAYING:
+            words += f" of {playing.due:.1f}"
+        self.rate_label.setText(words)
+        self.rate_label.setToolTip(
+            f"Frames a second really shown; {playing.dropped:.0%} of those due were dropped. "
+            "A slow screen drops frames, not time."
+        )
+
+    def _on_active_view(self, name: str) -> None:
+        if self.cine.clock is not None and self.session.study is not None:
+            self.curve.set_span(float(self._times(self.cine.leading)[-1]))
+        self._on_frame()
 
     def _on_frame(self, frames: object = None) -> None:
         study = self.session.study
         if study is None or self.cine.clock is None:
             return
-        view = self.cine.leading
-        frame, total = self.session.frame_of(view), study.views[view].n_frames
-        now = float(self._times(view)[frame])
+        index = self.cine.leading
+        view, frame = study.views[index], self.session.frame_of(index)
+        now = float(self._times(index)[frame])
         self.curve.show_now(now)
-        seconds = f"{now:.2f} s   " if study.views[view].timing.known else ""
-        self.time_label.setText(f"{seconds}{frame + 1}/{total}")
+        words = [self.session.view_names[index]] if len(study.views) > 1 else []
+        words += [f"{now:.2f} s"] if view.timing.known else []
+        self.time_label.setText("  ".join([*words, f"{frame + 1}/{view.n_frames}"]))
 
     def _times(self, view_index: int) -> NDArray[np.float64]:
         """Time of each frame in seconds, or its number where no times are known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napari_clipmed.gui.frame_clock import rate_words
 from napari_clipmed.study import Guess, PatientIdentity, Study, View
 
 
@@ -21,9 +22,7 @@ def time_line(view: View) -> str:
     timing = view.timing
     if not timing.known:
         return f"{frames}, times unknown ({timing.source})"
-    seconds = timing.times_ms[-1] / 1000.0
-    rate = 1000.0 / timing.interval_ms if timing.interval_ms > 0 else 0.0
-    return f"{frames} in {seconds:.2f} s, {rate:.1f} fps ({timing.source})"
+    return f"{frames} in {timing.times_ms[-1] / 1000.0:.2f} s, {rate_words(timing)} ({timing.source})"
 
 
 def size_line(view: View) -> str:
