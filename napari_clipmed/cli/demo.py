@@ -80,7 +80,7 @@ def _tell(report: dict[str, Any], out: Path) -> None:
         f"Predicted {answer['predicted']} (p = {answer['probability']:.2f}), truth {answer['truth']}.",
         f"The map ({report['saliency']['method']}) points at the lesion: "
         + ("yes." if report["saliency"]["pointing_game_hit"] else "no."),
-        f"Decisive frames: {report['saliency']['decisive_frame']}.",
+        f"Decisive frames: {report['saliency']['decisive_frame_number']}.",
         f"Mask from the sentence: Dice {report['segmentation']['dice']:.2f}.",
         f"Fine-tuning: {tuned['sentence']}",
         f"Report and screenshots: {out}",

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_clipmed.cli._app import app, console, print_json
+from napari_clipmed.batch.words import describe_mask
+from napari_clipmed.cli._app import EXIT_FAILED, app, console, print_json
+from napari_clipmed.cli._batch import BatchOptions, Results, Resume, Scheduler, WithPaths, answer_all
 from napari_clipmed.cli._common import (
     RESEARCH_USE,
     AsJson,
     Device,
+    Force,
     ModelId,
     Precision,
     Workspace,
@@ -21,22 +24,32 @@ from napari_clipmed.cli._common import (
     registry_of,
     writing_to,
 )
+from napari_clipmed.cli.classify import show_failure, title_of
 from napari_clipmed.errors import ClipmedError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_clipmed.inference.results import MaskProposal
+    from napari_clipmed.batch.case import Question
+    from napari_clipmed.models.card import ModelEntry
 
 FORMATS = (".png", ".tif", ".tiff", ".npy")
 
 
 @app.command()
 def segment(
-    image: Annotated[Path, typer.Argument(help="A film or a run: DICOM, PNG, JPEG or TIFF.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="A film or a run: DICOM, PNG, JPEG or TIFF; or several, or folders of them."),
+    ],
     prompt: Annotated[str, typer.Option(help='Where to look, for example "lower left lung".')],
-    out: Annotated[Path, typer.Option(help="The mask: .png and .tif hold 0 and 255, .npy holds booleans.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The mask: .png and .tif hold 0 and 255, .npy holds booleans. A folder for several images."
+        ),
+    ],
     model: ModelId = "",
     convention: Annotated[
         str, typer.Option(help='Whose left is "left": of the "picture", or of the "patient".')
@@ -49,64 +62,101 @@ def segment(
     overlay: Annotated[
         Path | None, typer.Option(help="Also draw the mask's outline on the frame, as PNG.")
     ] = None,
+    results: Results = None,
+    resume: Resume = False,
+    with_paths: WithPaths = False,
+    scheduler: Scheduler = "",
+    force: Force = False,
     as_json: AsJson = False,
     workspace: Workspace = None,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Mark what a sentence describes. A JSON file beside the mask says how the sentence was read."""
-    from napari_clipmed.inference.engine import Engine
-    from napari_clipmed.io import open_study
+    """Mark what a sentence describes. A JSON file beside the mask says how the sentence was read.
 
-    if out.suffix.lower() not in FORMATS:
+    A folder, several images, or --results make a batch: a mask, an outline and a JSON file of each image.
+    """
+    from napari_clipmed.batch.case import Question
+    from napari_clipmed.io import holds_several
+    from napari_clipmed.models.prompts import normalise
+
+    normalise(prompt, convention)  # type: ignore[arg-type]  # a sentence that says nothing stops here
+    many = len(images) > 1 or holds_several(images[0]) or results is not None or bool(scheduler)
+    if not many and out.suffix.lower() not in FORMATS:
         raise ClipmedError(
             f"A mask cannot be written as {out.suffix!r}.", f"Choose one of {', '.join(FORMATS)}."
         )
     entry = model_of(registry_of(workspace), "segmentation", model)
+    question = Question(
+        "segmentation",
+        entry.id,
+        entry.card.sha256,
+        str(workspace.resolve()) if workspace else "",
+        device,
+        precision,
+        prompt=prompt,
+        convention=convention,
+        frame_number=frame,
+        threshold=threshold,
+    )
+    if many:
+        _segment_all(
+            images, question, BatchOptions(out, results, resume, with_paths, scheduler, force), as_json
+        )
+    else:
+        _segment_one(images[0], question, entry, out, overlay, as_json)
+
+
+def _segment_all(images: list[Path], question: Question, options: BatchOptions, as_json: bool) -> None:
+    tally = answer_all(images, question, options, None if as_json else _show_row)
+    if as_json:
+        print_json(
+            {
+                "images": tally.records,
+                "failed": tally.failed,
+                "skipped": tally.skipped,
+                "out": str(options.out),
+            }
+        )
+    else:
+        skipped = f", {tally.skipped} known already" if tally.skipped else ""
+        console.print(f"{tally.answered} masks, {tally.failed} failed{skipped}. Files are in {options.out}.")
+        console.print(RESEARCH_USE, style="dim")
+    if tally.failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _segment_one(
+    image: Path, question: Question, entry: ModelEntry, out: Path, overlay: Path | None, as_json: bool
+) -> None:
+    from napari_clipmed.export.overlay import grey_frame, mask_on
+    from napari_clipmed.export.stamp import stamped
+    from napari_clipmed.inference.engine import Engine
+    from napari_clipmed.io import open_study
+
+    frame = question.frame_number
     with progress_line("Reading the image") as progress:
-        view = open_study(image, progress).views[0]
+        study = open_study(image, progress)
+        view = study.views[0]
         if frame > view.n_frames:
             raise ClipmedError(f"There is no frame {frame} in {image.name}; it has {view.n_frames}.")
-        engine = Engine(None, entry, device=device, precision=precision)
-        proposal = engine.segment(view, frame - 1, prompt, convention, progress)
-    mask = proposal.mask(threshold)
-    answer = describe(proposal, mask, frame, proposal.threshold if threshold is None else threshold)
+        engine = Engine(None, entry, device=question.device, precision=question.precision)
+        proposal = engine.segment(view, frame - 1, question.prompt, question.convention, progress)
+    mask = proposal.mask(question.threshold)
+    threshold = proposal.threshold if question.threshold is None else question.threshold
+    answer = describe_mask(study, proposal, mask, frame, threshold)
     side = out.with_suffix(".json")
     with writing_to(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_mask(mask, out)
         side.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
         if overlay is not None:
-            from PIL import Image
-
-            from napari_clipmed.cli._overlay import grey_frame, mask_on
-
-            Image.fromarray(mask_on(grey_frame(view, frame - 1), mask)).save(overlay)
+            stamped(mask_on(grey_frame(view, frame - 1), mask), study.synthetic).save(overlay)
     if as_json:
         print_json(answer | {"out": str(out), "details": str(side)})
         return
     _show(answer)
     console.print(f"Mask in {out}, details in {side}. {RESEARCH_USE}", highlight=False)
-
-
-def describe(proposal: MaskProposal, mask: NDArray[np.bool_], frame: int, threshold: float) -> dict[str, Any]:
-    """A mask's side information as plain values."""
-    return {
-        "model": proposal.model_id,
-        "image_hash": proposal.image_hash,
-        "frame": frame,
-        "prompt": proposal.prompt,
-        "read_as": proposal.normalised_prompt,
-        "convention": proposal.convention,
-        "threshold": threshold,
-        "score": round(float(proposal.probability[mask].mean()), 4) if mask.any() else 0.0,
-        "pixels": int(mask.sum()),
-        "share": round(float(mask.mean()), 5),
-        "rows": mask.shape[0],
-        "columns": mask.shape[1],
-        "notes": list(proposal.notes),
-        "use": RESEARCH_USE,
-    }
 
 
 def write_mask(mask: NDArray[np.bool_], path: Path) -> None:
@@ -125,6 +175,16 @@ def write_mask(mask: NDArray[np.bool_], path: Path) -> None:
         import tifffile
 
         tifffile.imwrite(path, greys, compression="zlib")
+
+
+def _show_row(answer: dict[str, Any]) -> None:
+    """One image of a batch, one line."""
+    title = title_of(answer)
+    if answer["status"] == "failed":
+        show_failure(answer, title)
+        return
+    simulated = "  [bold yellow]SIMULATED[/]" if answer["synthetic"] else ""
+    console.print(f"{title}{simulated}: {100 * answer['share']:.1f} % of the frame", highlight=False)
 
 
 def _show(answer: dict[str, Any]) -> None:

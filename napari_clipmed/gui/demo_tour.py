@@ -99,7 +99,7 @@ class DemoTour(Tour):
             "saliency": {
                 "method": saliency.method,
                 "label": saliency.label,
-                "decisive_frame": decisive,
+                "decisive_frame_number": {name: frame + 1 for name, frame in decisive.items()},
                 "pointing_game_hit": pointing_game(saliency, lesions).hit,
             },
         }

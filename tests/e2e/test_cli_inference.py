@@ -73,7 +73,7 @@ def test_two_planes_given_as_files_are_one_study_with_an_overlay(call: Any, tmp_
     assert set(study["probabilities"]) == {"AP", "LA", "both"}
     assert sum(study["probabilities"]["both"].values()) == pytest.approx(1)
     assert study["synthetic"] is True
-    assert set(study["saliency"]["decisive_frame"]) == {"AP", "LA"}
+    assert set(study["saliency"]["decisive_frame_number"]) == {"AP", "LA"}
     with Image.open(tmp_path / "answers" / study["overlay"]) as picture:
         assert picture.width > 1000
     stored = (tmp_path / "answers" / study["file"]).read_text()

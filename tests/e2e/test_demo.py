@@ -52,8 +52,8 @@ def test_predicted_is_the_truth_and_probabilities_add_up(report: dict) -> None:
 
 def test_saliency_names_frames_of_the_run(report: dict) -> None:
     saliency = report["saliency"]
-    for view, frame in saliency["decisive_frame"].items():
-        assert 0 <= frame < report["study"]["frames"][view]
+    for view, frame in saliency["decisive_frame_number"].items():
+        assert 1 <= frame <= report["study"]["frames"][view]
     assert isinstance(saliency["pointing_game_hit"], bool)
 
 

@@ -1,4 +1,4 @@
-"""Pictures for people who have no window: saliency on the frames of a run, a mask on a frame.
+"""Answers of the models as pictures: saliency on the frames of a run, a mask on a frame.
 
 Colours are told apart by all common colour vision; the heat is transparent where it is low, so that vessels
 keep their contrast. No identity is drawn.

@@ -1,0 +1,1 @@
+"""What leaves the program for people: pictures, films and maps, without identity."""
