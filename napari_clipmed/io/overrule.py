@@ -29,6 +29,8 @@ from napari_clipmed.study import (
 )
 
 BY_READER = "set by the reader"
+APART = "apart"
+"""Value of an overrule about PAIRING that takes a pair apart."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,14 @@ class Overrule:
         columns. PAIRING: "apart", or the SOP Instance UID of the other plane.
     view : str
         `key_of` the view; empty for KIND and for a study of one view.
+    reason : str
+        What the guess then says; may name who set it and when. Not part of the plain data.
     """
 
     what: Topic
     value: str | float | tuple[float, ...]
     view: str = ""
+    reason: str = BY_READER
 
     def __post_init__(self) -> None:
         if isinstance(self.value, int):
@@ -142,7 +147,7 @@ def separated(study: Study) -> tuple[Study, ...]:
     """A pair as studies of one view each."""
     if len(study.views) < 2:
         return (study,)
-    why = Guess(Topic.PAIRING, "apart", BY_READER)
+    why = Guess(Topic.PAIRING, APART, BY_READER)
     return tuple(
         replace(study, views=(view,), pairing=why, title=title_of(study.kind, (view,)))
         for view in study.views
@@ -180,16 +185,15 @@ def exchanged(study: Study, reason: str = BY_READER) -> Study:
     if len(study.views) != 2:
         raise ClipmedError("Only the views of a pair can be exchanged.", "Set the projection of this view.")
     first, second = study.views
-    views = in_order(
-        (first.relabelled(second.projection, reason), second.relabelled(first.projection, reason))
-    )
-    return replace(study, views=views, title=title_of(study.kind, views))
+    views = (first.relabelled(second.projection, reason), second.relabelled(first.projection, reason))
+    return replace(study, views=views, title=title_of(study.kind, in_order(views)))
 
 
 def overruled(study: Study, overrules: Iterable[Overrule]) -> Study:
     """The study with saved corrections applied, the later one winning; those of absent views are passed over.
 
-    Pairing is not applied here, for it needs other files: see `regrouped`.
+    Pairing is not applied here, for it needs other files: see `regrouped`. The views keep their places
+    whatever they are called, since records name them by their place.
 
     Raises
     ------
@@ -198,7 +202,7 @@ def overruled(study: Study, overrules: Iterable[Overrule]) -> Study:
     """
     for overrule in overrules:
         if overrule.what is Topic.KIND:
-            study = reclassified(study, _word(Kind, overrule))
+            study = reclassified(study, _word(Kind, overrule), overrule.reason)
             continue
         views = tuple(
             _view_overruled(view, overrule)
@@ -207,23 +211,47 @@ def overruled(study: Study, overrules: Iterable[Overrule]) -> Study:
             for view in study.views
         )
         study = replace(study, views=views)
-    views = in_order(study.views)
-    return replace(study, views=views, title=title_of(study.kind, views))
+    return replace(study, title=title_of(study.kind, in_order(study.views)))
+
+
+def as_read_again(view: View, as_read: View, topic: Topic) -> View:
+    """A view with the reader's own conclusion on one topic back.
+
+    Parameters
+    ----------
+    view, as_read : View
+        As it is now, and as the reader gave it: of the same run.
+    """
+    fields = AS_READ_FIELDS.get(topic, ())
+    guesses = tuple(guess for guess in view.guesses if guess.what != topic)
+    guesses += tuple(guess for guess in as_read.guesses if guess.what == topic)
+    return replace(view, guesses=guesses, **{field: getattr(as_read, field) for field in fields})
+
+
+AS_READ_FIELDS: dict[Topic, tuple[str, ...]] = {
+    Topic.PROJECTION: ("projection",),
+    Topic.TIME_BASE: ("timing",),
+    Topic.CALIBRATION: ("spacing",),
+    Topic.SUBTRACTION: ("subtracted",),
+}
+"""What of a view each topic decides."""
 
 
 def _view_overruled(view: View, overrule: Overrule) -> View:
     """One view with one correction."""
+    why = overrule.reason
     match overrule.what, overrule.value:
         case Topic.PROJECTION, str():
-            return view.relabelled(_word(Projection, overrule))
+            return view.relabelled(_word(Projection, overrule), why)
         case Topic.TIME_BASE, float() as interval:
-            return retimed(view, evenly_timed(view.n_frames, interval))
+            return retimed(view, evenly_timed(view.n_frames, interval), why)
         case Topic.TIME_BASE, tuple() as times:
-            return retimed(view, FrameTiming(np.asarray(times, np.float64), BY_READER, known=True))
+            timing = FrameTiming(np.asarray(times, np.float64), BY_READER, known=True)
+            return retimed(view, timing, why)
         case Topic.CALIBRATION, (row, column):
-            return recalibrated(view, PixelSpacing(row, column, Calibration.PATIENT))
+            return recalibrated(view, PixelSpacing(row, column, Calibration.PATIENT), why)
         case Topic.SUBTRACTION, "subtracted" | "native" as word:
-            return taken_as_subtracted(view, word == "subtracted")
+            return taken_as_subtracted(view, word == "subtracted", why)
         case ((Topic.PAIRING | Topic.WINDOW), _):
             return view
         case _:
@@ -245,20 +273,21 @@ def regrouped(entries: Iterable[StudyEntry], overrules: Iterable[Overrule]) -> l
     for overrule in overrules:
         if overrule.what is not Topic.PAIRING:
             continue
-        listed = _apart(listed, overrule.view)
-        if overrule.value != "apart":
-            listed = _together(_apart(listed, str(overrule.value)), overrule.view, str(overrule.value))
+        listed = _apart(listed, overrule.view, overrule.reason)
+        if overrule.value != APART:
+            other = str(overrule.value)
+            listed = _together(_apart(listed, other, overrule.reason), overrule.view, other, overrule.reason)
     return listed
 
 
-def _apart(entries: list[StudyEntry], sop: str) -> list[StudyEntry]:
+def _apart(entries: list[StudyEntry], sop: str, reason: str) -> list[StudyEntry]:
     """The pair that holds an instance as two entries, in its place."""
     result = []
     for entry in entries:
         if sop not in entry.sops or len(entry.paths) == 1:
             result.append(entry)
             continue
-        why = Guess(Topic.PAIRING, "apart", BY_READER)
+        why = Guess(Topic.PAIRING, APART, reason)
         result += [
             replace(entry, paths=(path,), sops=(own,), pairing=why)
             for path, own in zip(entry.paths, entry.sops, strict=True)
@@ -266,7 +295,7 @@ def _apart(entries: list[StudyEntry], sop: str) -> list[StudyEntry]:
     return result
 
 
-def _together(entries: list[StudyEntry], one: str, other: str) -> list[StudyEntry]:
+def _together(entries: list[StudyEntry], one: str, other: str, reason: str) -> list[StudyEntry]:
     """Two single entries as one, in the place of the first."""
     pair = [entry for entry in entries if entry.sops in ((one,), (other,))]
     patients = {entry.identity.patient_id for entry in pair} - {""}
@@ -277,7 +306,7 @@ def _together(entries: list[StudyEntry], one: str, other: str) -> list[StudyEntr
         first,
         paths=first.paths + second.paths,
         sops=first.sops + second.sops,
-        pairing=Guess(Topic.PAIRING, "chosen together", BY_READER),
+        pairing=Guess(Topic.PAIRING, "chosen together", reason),
     )
     return [both if entry is first else entry for entry in entries if entry is not second]
 

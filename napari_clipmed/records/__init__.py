@@ -2,6 +2,7 @@
 
 from napari_clipmed.records.lineage import Conflict
 from napari_clipmed.records.store import LATEST, Store
+from napari_clipmed.records.study_settings import Run, Setting
 from napari_clipmed.records.words import (
     Answer,
     Case,
@@ -23,6 +24,8 @@ __all__ = [
     "PatientBasis",
     "Revision",
     "RevisionKind",
+    "Run",
+    "Setting",
     "SplitRole",
     "Store",
     "Verdict",

@@ -155,3 +155,19 @@ class SplitMemberRow(Base):
     patient_key: Mapped[str] = mapped_column(String(64), primary_key=True)
     role: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class StudySettingRow(Base):
+    """One thing that a reader set about a run; the fields are those of `records.Setting`."""
+
+    __tablename__ = "study_settings"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    source_hash: Mapped[str] = mapped_column(String(64), index=True)
+    key: Mapped[str] = mapped_column(String(32))
+    value: Mapped[Any | None] = mapped_column(JSON(none_as_null=True))
+    author: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    software: Mapped[str] = mapped_column(String(64))

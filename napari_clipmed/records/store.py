@@ -21,6 +21,7 @@ from napari_clipmed.records.reading import ReadingRecords
 from napari_clipmed.records.rows import answer_from, case_row, content_of, revision_from
 from napari_clipmed.records.schema import AnswerRow, CaseRow, RevisionRow
 from napari_clipmed.records.sessions import SOFTWARE, need, now
+from napari_clipmed.records.study_settings import StudySettings
 from napari_clipmed.records.training_records import TrainingRecords
 from napari_clipmed.records.words import Answer, Revision, RevisionKind, Verdict
 from napari_clipmed.records.workspace import workspace_errors
@@ -31,7 +32,7 @@ LATEST: Literal["latest"] = "latest"
 """Stands for "whatever holds now" where a writer saw nothing in particular."""
 
 
-class Store(ReadingRecords, TrainingRecords):
+class Store(ReadingRecords, TrainingRecords, StudySettings):
     """The records of one workspace; safe to use from several threads and several programs at once.
 
     Open one with `Store.open`. Every method that reads or writes raises `WorkspaceError` with a sentence

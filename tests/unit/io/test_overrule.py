@@ -13,6 +13,7 @@ from napari_clipmed.io.dicom_write import Uids
 from napari_clipmed.io.overrule import (
     BY_READER,
     Overrule,
+    as_read_again,
     exchanged,
     key_of,
     overruled,
@@ -114,8 +115,10 @@ def test_a_damaged_record_is_refused_with_a_sentence(data) -> None:
 
 def test_views_that_hang_the_wrong_way_round_are_exchanged(biplane) -> None:
     study = exchanged(biplane)
-    assert [view.projection for view in study.views] == [Projection.AP, Projection.LA]
-    assert key_of(study.views[0]) == key_of(biplane.views[1])
+    assert [view.projection for view in study.views] == [Projection.LA, Projection.AP]
+    assert key_of(study.views[0]) == key_of(biplane.views[0])
+    assert study.image_hash == biplane.image_hash  # records find the study again
+    assert study.title == biplane.title
 
 
 def test_a_pair_is_taken_apart_and_put_together_again(biplane) -> None:
@@ -152,3 +155,22 @@ def test_times_must_fit_the_frames(biplane) -> None:
 def test_a_calibration_set_by_hand_is_in_the_patient(biplane) -> None:
     word = Overrule(Topic.CALIBRATION, (0.2, 0.2), key_of(biplane.views[0]))
     assert overruled(biplane, [word]).views[0].spacing.calibration is Calibration.PATIENT
+
+
+def test_what_the_reader_read_comes_back(biplane) -> None:
+    first = biplane.views[0]
+    words = [
+        Overrule(Topic.PROJECTION, "OBLIQUE", key_of(first), "as set by Dr A"),
+        Overrule(Topic.TIME_BASE, 250.0, key_of(first)),
+        Overrule(Topic.SUBTRACTION, "subtracted", key_of(first)),
+    ]
+    changed = overruled(biplane, words).views[0]
+    assert guess_about(changed, Topic.PROJECTION).reason == "as set by Dr A"
+    back = as_read_again(changed, first, Topic.PROJECTION)
+    assert back.projection is first.projection
+    assert guess_about(back, Topic.PROJECTION) == guess_about(first, Topic.PROJECTION)
+    assert back.timing is changed.timing
+    for topic in (Topic.TIME_BASE, Topic.SUBTRACTION):
+        back = as_read_again(back, first, topic)
+    assert (back.timing, back.subtracted) == (first.timing, first.subtracted)
+    assert sorted(back.guesses, key=str) == sorted(first.guesses, key=str)
