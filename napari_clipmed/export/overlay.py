@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_dilation, map_coordinates
 
+from napari_clipmed.inference.colour_maps import VIRIDIS
 from napari_clipmed.inference.results import Diagnosis, Saliency
 from napari_clipmed.study import Study, View
 
@@ -21,9 +22,6 @@ COLUMNS = 8
 MARGIN = 8
 LINE = 18
 
-_VIRIDIS = np.array(
-    [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], dtype=np.float64
-)
 MASK_COLOUR = (230, 159, 0)
 """Orange of Okabe and Ito."""
 _PAPER, _INK, _QUIET = (18, 18, 20), (235, 235, 235), (150, 155, 162)
@@ -58,8 +56,8 @@ def heat_on(
         for axis, length in enumerate(grey.shape)
     )
     level = map_coordinates(heat, np.meshgrid(rows, columns, indexing="ij"), order=1, mode="nearest")
-    stops = np.linspace(0, 1, len(_VIRIDIS))
-    colour = np.stack([np.interp(level, stops, _VIRIDIS[:, channel]) for channel in range(3)], axis=-1)
+    stops = np.linspace(0, 1, len(VIRIDIS))
+    colour = np.stack([np.interp(level, stops, VIRIDIS[:, channel]) for channel in range(3)], axis=-1)
     alpha = 0.6 * np.clip((level - 0.1) / 0.5, 0, 1)[..., None]
     return np.asarray((1 - alpha) * grey[..., None] + alpha * colour, dtype=np.uint8)
 
