@@ -82,16 +82,20 @@ class OpacityRun:
 def why_no_bolus(view: View) -> ClipmedError | None:
     """Why time maps and curves cannot be made of a view; None where they can."""
     name = view.projection.value
-    remarks = (*view.warnings, *(guess.reason for guess in view.guesses))
-    if any("not a bolus time series" in remark for remark in remarks):
+    if view.motion:
         return ClipmedError(
-            f"The {name} run was taken while gantry or table moved: a pixel shows no vessel over time.",
+            f"The {name} run is {view.motion}: gantry or table moved, a pixel shows no one vessel over time.",
             "Choose a run taken from one direction.",
         )
     if view.n_frames > 1 and not view.subtracted:
         return ClipmedError(
             f"The {name} run is not subtracted, so its greys show bone as well as contrast.",
             "Choose mask frames for it in the Study dock, then ask again.",
+        )
+    if view.subtraction is not None and view.subtraction.landmark:
+        return ClipmedError(
+            f"The {name} run is shown with landmarks, which darken pixels that hold no contrast.",
+            "Set the landmark share to 0 first.",
         )
     count = len(_subtracted_frames(view))
     if count < FEWEST_FRAMES:
@@ -188,8 +192,13 @@ def moved_frames(run: OpacityRun) -> NDArray[np.bool_]:
 
 
 def _subtracted_frames(view: View) -> NDArray[np.int64]:
-    """Indices of the frames that are subtracted."""
-    return np.arange(view.n_frames, dtype=np.int64)
+    """Indices of the frames that some mask item subtracts; all frames where the scanner subtracted."""
+    numbers = range(1, view.n_frames + 1)
+    if view.subtraction is None:
+        return np.arange(view.n_frames, dtype=np.int64)
+    items = view.subtraction.items
+    done = [any(i.applies_to(n) and set(i.masks_of(n)) & set(numbers) for i in items) for n in numbers]
+    return np.flatnonzero(done).astype(np.int64)
 
 
 def _thinned(frame: NDArray[np.float32], step: int) -> NDArray[np.float32]:

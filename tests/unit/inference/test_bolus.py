@@ -19,7 +19,7 @@ from napari_clipmed.io import open_study
 from napari_clipmed.phantoms.dsa import sample_study
 from napari_clipmed.phantoms.dsa.truth import load_truth
 from napari_clipmed.progress import Progress
-from napari_clipmed.study import FrameTiming, Guess, Projection, View
+from napari_clipmed.study import FrameTiming, MaskItem, Projection, Subtraction, View
 
 EVEN = np.arange(0, 12, 0.25)
 UNEVEN = np.concatenate([np.arange(0, 4, 0.25), np.arange(4, 6, 0.5), np.arange(6, 13, 1.0)])
@@ -104,7 +104,7 @@ def test_noise_alone_gives_no_map() -> None:
 def test_gain_that_drifts_is_no_contrast() -> None:
     still = flowing_run()
     drift = 30 * np.sin(EVEN)[:, None, None]
-    moved = replace(still, pixels=(still.pixels + drift).astype(np.float32), pixel_hash="")
+    moved = replace(still, pixels=(still.pixels + drift).astype(np.float32))
     off = bolus_maps(moved).time_to_peak - bolus_maps(still).time_to_peak
     assert np.isfinite(off[:, 5::8]).all() and np.nanpercentile(np.abs(off), 99) < 0.05
 
@@ -117,7 +117,7 @@ def test_the_ground_is_the_commonest_grey_although_blush_covers_most() -> None:
 
 def test_bright_vessels_of_another_console_are_followed_too() -> None:
     dark = flowing_run()
-    bright = replace(dark, pixels=(400 - dark.pixels).astype(np.float32), pixel_hash="")
+    bright = replace(dark, pixels=(400 - dark.pixels).astype(np.float32))
     np.testing.assert_allclose(bolus_maps(bright).peak, bolus_maps(dark).peak, rtol=0.02, equal_nan=True)
 
 
@@ -134,7 +134,7 @@ def test_frames_in_which_the_patient_moved_are_left_out() -> None:
     frames = view.pixels.copy()
     frames[30:36, 10:14] += 60  # an edge: bright here, dark beside it
     frames[30:36, 14:18] -= 60
-    maps = bolus_maps(replace(view, pixels=frames, pixel_hash=""))
+    maps = bolus_maps(replace(view, pixels=frames))
     assert maps.notes == ("Frames 31, 32, 33, 34, 35, 36 left out: the patient had moved.",)
     np.testing.assert_allclose(maps.time_to_peak[:, 5], bolus_maps(view).time_to_peak[:, 5], atol=0.01)
 
@@ -143,7 +143,7 @@ def test_shadows_from_before_the_bolus_are_no_contrast() -> None:
     view = flowing_run(first=3.0)
     frames = view.pixels.copy()
     frames[4:, :, :1] -= 40  # a bone that moved a second after the mask
-    maps = bolus_maps(replace(view, pixels=frames, pixel_hash=""))
+    maps = bolus_maps(replace(view, pixels=frames))
     assert np.isnan(maps.peak[:, 0]).mean() > 0.9
     assert np.isfinite(maps.peak[:, 5]).all()
 
@@ -168,8 +168,17 @@ def test_what_is_no_bolus_series_is_refused_with_a_reason() -> None:
     assert "not subtracted" in refused(replace(view, subtracted=False)).message
     short = make_view(view.pixels[:3])
     assert "3 subtracted frames" in refused(short).message
-    moving = Guess("projection", "UNKNOWN", "rotational run, not a bolus time series")
-    assert "gantry" in refused(replace(view, guesses=(moving,))).message
+    assert "rotational" in refused(replace(view, motion="rotational")).message
+    item = MaskItem(mask_frames=(1,))
+    assert "landmarks" in refused(replace(view, subtraction=Subtraction((item,), landmark=0.3))).message
+
+
+def test_frames_in_no_mask_item_are_left_out() -> None:
+    item = MaskItem(mask_frames=(1,), ranges=((3, 40),))
+    view = replace(flowing_run(), subtraction=Subtraction((item,)))
+    run = opacity_of(view)
+    assert run.indices.tolist() == list(range(2, 40))
+    assert run.times[0] == EVEN[2]
 
 
 def test_one_view_may_be_refused_while_the_other_is_mapped() -> None:
