@@ -1,4 +1,4 @@
-"""A memory of features that were computed once, within a budget."""
+"""A memory of features that were computed once, within a budget, and optionally on disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from napari_clipmed.inference.disk_features import DiskFeatures
 
 T = TypeVar("T")
 
@@ -20,6 +23,7 @@ class CacheUse:
     budget_bytes: int
     hits: int
     misses: int
+    from_disk: int = 0
 
 
 class FeatureCache:
@@ -32,35 +36,38 @@ class FeatureCache:
     ----------
     budget_mb : float
         Memory budget in MiB. The newest value is kept even when it alone is larger.
+    disk : DiskFeatures, optional
+        Where features (values under a `FeatureKey`) are kept beyond the end of the program.
     """
 
-    def __init__(self, budget_mb: float = 512) -> None:
+    def __init__(self, budget_mb: float = 512, disk: DiskFeatures | None = None) -> None:
+        self.disk = disk
         self._budget = int(budget_mb * 2**20)
         self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._lock = Lock()
-        self._used = self._hits = self._misses = 0
+        self._used = self._hits = self._misses = self._from_disk = 0
 
     def get(self, key: Hashable) -> Any | None:
-        """The value of a key, or None."""
+        """The value of a key, or None; off the GUI thread only where there is a disk."""
         with self._lock:
             found = self._values.get(key)
-            if found is None:
-                self._misses += 1
-                return None
-            self._hits += 1
-            self._values.move_to_end(key)
-            return found[0]
+            if found is not None:
+                self._hits += 1
+                self._values.move_to_end(key)
+                return found[0]
+        value = self.disk.get(key) if self._on_disk(key) else None
+        with self._lock:
+            self._misses += value is None
+            self._from_disk += value is not None
+        if value is not None:
+            self._remember(key, value)
+        return value
 
     def put(self, key: Hashable, value: Any) -> None:
         """Remember a value and forget the least recently used ones beyond the budget."""
-        size = size_of(value)
-        with self._lock:
-            _, old = self._values.pop(key, (None, 0))
-            self._values[key] = (value, size)
-            self._used += size - old
-            while self._used > self._budget and len(self._values) > 1:
-                _, (_, forgotten) = self._values.popitem(last=False)
-                self._used -= forgotten
+        self._remember(key, value)
+        if self._on_disk(key):
+            self.disk.put(key, value)
 
     def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
         """The value of a key, made by `make` where it is not known. `make` runs outside the lock."""
@@ -71,7 +78,7 @@ class FeatureCache:
         return found
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything in memory; what is on disk stays."""
         with self._lock:
             self._values.clear()
             self._used = 0
@@ -80,7 +87,21 @@ class FeatureCache:
     def use(self) -> CacheUse:
         """How full it is and how often it helped."""
         with self._lock:
-            return CacheUse(len(self._values), self._used, self._budget, self._hits, self._misses)
+            return CacheUse(len(self._values), self._used, self._budget, self._hits, self._misses, self._from_disk)
+
+    def _on_disk(self, key: Hashable) -> bool:
+        """Whether a value of this key belongs on disk: features do, what is made of them is soon made again."""
+        return self.disk is not None and hasattr(key, "digest")
+
+    def _remember(self, key: Hashable, value: Any) -> None:
+        size = size_of(value)
+        with self._lock:
+            _, old = self._values.pop(key, (None, 0))
+            self._values[key] = (value, size)
+            self._used += size - old
+            while self._used > self._budget and len(self._values) > 1:
+                _, (_, forgotten) = self._values.popitem(last=False)
+                self._used -= forgotten
 
 
 def size_of(value: Any) -> int:

@@ -7,14 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from napari_clipmed.errors import ClipmedError
+from napari_clipmed.models.folding import fold_batch_norms
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class _ReadsImages(Protocol):
+    def cast_image_path(self, dtype: torch.dtype) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,8 @@ class Compute:
     device : str
         "cuda", "mps" or "cpu".
     precision : str
-        "bf16": convolutions run in bfloat16 under autocast; "fp32": everything in float32.
+        Number format of what reads images: "fp32", "bf16" or "fp16". What follows (attention pooling, heads,
+        sentences) is float32 always: it is cheap, and probabilities and maps depend on it.
     threads : int
         CPU threads that torch may use.
     reason : str
@@ -39,25 +49,45 @@ class Compute:
     reason: str
 
     @property
-    def channels_last(self) -> bool:
-        """Whether convolutions are faster with channels last: wherever bfloat16 is."""
-        return self.precision == "bf16" or self.device == "cuda"
+    def dtype(self) -> torch.dtype:
+        """The number format as torch names it."""
+        return _DTYPES[self.precision]
 
-    def place(self, network: nn.Module) -> nn.Module:
-        """Move a network there, in the memory layout that is fastest, ready for inference only."""
+    @property
+    def channels_last(self) -> bool:
+        """Whether convolutions are faster with channels last: everywhere but on Apple's chips."""
+        return self.device != "mps"
+
+    def place(self, network: Network) -> Network:
+        """Move a network there, in the layout that is fastest; it can still be trained and saved.
+
+        Compute with it inside `running`, which casts its weights anew at each use; `freeze` is faster.
+        """
         network = network.to(self.device).eval().requires_grad_(False)
         return network.to(memory_format=torch.channels_last) if self.channels_last else network
 
+    def freeze(self, network: Network) -> Network:
+        """Make a network as fast as it gets, for inference only: it can be neither trained nor saved.
+
+        Batch norms are folded into their convolutions, in float32; then the weights of the image path are
+        cast once, rather than at each use. Changed in place.
+        """
+        fold_batch_norms(network.eval())
+        network = self.place(network)
+        if self.dtype is not torch.float32:
+            cast("_ReadsImages", network).cast_image_path(self.dtype)
+        return network
+
     def send(self, images: Tensor) -> Tensor:
-        """Move images (N, C, H, W) there in the same layout."""
-        images = images.to(self.device)
+        """Move images (N, C, H, W) there, in the same layout and number format."""
+        images = images.to(self.device, self.dtype)
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """No gradients, and autocast where bfloat16 was chosen."""
-        enabled = self.precision == "bf16"
-        with torch.no_grad(), torch.autocast(self.device, torch.bfloat16, enabled=enabled):
+        """No gradients, and autocast where another format than float32 was chosen; for placed networks."""
+        enabled = self.dtype is not torch.float32
+        with torch.no_grad(), torch.autocast(self.device, self.dtype if enabled else None, enabled=enabled):
             yield
 
 
@@ -69,7 +99,8 @@ def choose_compute(device: str = "auto", precision: str = "auto", threads: int |
     device : str
         "auto" takes CUDA before MPS before the CPU.
     precision : str
-        "auto" takes bfloat16 where the hardware multiplies it natively, else float32.
+        "auto" takes bfloat16 where the hardware multiplies it natively, else half precision on a CUDA card,
+        else float32.
     threads : int, optional
         CPU threads; a window passes `spare_threads` so that it stays alive. Default: what torch chose.
 
@@ -84,14 +115,11 @@ def choose_compute(device: str = "auto", precision: str = "auto", threads: int |
             f"Devices: {', '.join(DEVICES)}; precisions: {', '.join(PRECISIONS)}.",
         )
     chosen, why = _choose_device(device)
-    native = _bf16_is_native(chosen)
     if precision == "auto":
-        precision = "bf16" if native else "fp32"
-        why += (
-            " Convolutions run in bfloat16, which this hardware multiplies natively."
-            if native
-            else " Computing in float32, because this hardware has no native bfloat16."
-        )
+        precision, because = _choose_precision(chosen)
+        why += because
+    elif precision == "fp16" and chosen == "cpu":
+        raise ClipmedError("Processors do not compute in fp16.", "Choose auto, fp32 or bf16.")
     else:
         why += f" Precision {precision} was asked for."
     if threads is not None and threads != torch.get_num_threads():
@@ -124,6 +152,14 @@ def _choose_device(wanted: str) -> tuple[str, str]:
     if not there[wanted]:
         raise ClipmedError(f"The device {wanted!r} is not available on this machine.", "Choose auto or cpu.")
     return wanted, f"{wanted} was asked for."
+
+
+def _choose_precision(device: str) -> tuple[str, str]:
+    if _bf16_is_native(device):
+        return "bf16", " Convolutions run in bfloat16, which this hardware multiplies natively."
+    if device == "cuda":
+        return "fp16", " Convolutions run in half precision; this card has no native bfloat16."
+    return "fp32", " Computing in float32, because this hardware has no native bfloat16."
 
 
 def _bf16_is_native(device: str) -> bool:

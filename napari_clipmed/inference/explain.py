@@ -1,14 +1,17 @@
-"""Class activation maps by the grad-cam package, run on the cached last feature map only.
+"""Class activation maps, from the cached last feature map only.
 
-The trunk is the expensive part and its last map is in the cache, so the package is handed a small network
-whose input is that map. All frames of both views go through it together, as one batch, which is also what
-the answer depends on. The package stretches every frame to 0…1 on its own, which hides the decisive frame;
-its maps are taken as they are before that, and normalised over all frames and views at once.
+The trunk is the expensive part and its last map is in the cache; what follows it is differentiated for all
+wanted classes in one batched backward pass. Methods that need nothing but activations and gradients are
+computed in `cam_methods`; the others by the grad-cam package, which is also what tests compare with: it is
+handed a small network whose input is the map. All frames of both views go through together, as one batch,
+which is also what the answer depends on. The package stretches every frame to 0…1 on its own, which hides the
+decisive frame; here maps are normalised over all frames and views at once, and stay at the resolution of the
+feature map until they are drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_clipmed.errors import ClipmedError
+from napari_clipmed.inference.cam_methods import OWN
 from napari_clipmed.inference.classify import HEADS
 from napari_clipmed.inference.results import BOTH
 
@@ -33,6 +37,9 @@ METHODS = {
     "eigencam": "EigenCAM",
 }
 """Method names for people, and the classes of the grad-cam package."""
+
+CLASSES_AT_ONCE = 8
+"""Classes in one backward pass; each needs as much memory as the maps."""
 
 DEFAULT_METHOD = "layercam"
 """The method that points best: with the shipped weights its hottest cell lay on the lesion in 45 of 50
@@ -119,35 +126,60 @@ def raw_method(method: str) -> type:
 
 
 def raw_cams(
-    network: ClipDSA, maps: Mapping[str, Tensor], target: int, method: str = DEFAULT_METHOD
+    network: ClipDSA, maps: Mapping[str, Tensor], targets: Sequence[int], method: str = DEFAULT_METHOD
 ) -> dict[str, NDArray[np.float32]]:
-    """Class activation maps of one class for all frames of all views, not normalised.
+    """Class activation maps of some classes for all frames of all views, not normalised.
 
     Parameters
     ----------
     network : ClipDSA
-        Frozen, in eval mode.
+        Without gradients, in eval mode.
     maps : mapping of "AP" and/or "LA" to (t, C, h, w) Tensor
         Trunk maps at the network's t places.
-    target : int
-        Index of the class.
+    targets : sequence of int
+        Indices of the classes.
     method : str
         A key of `METHODS`.
 
     Returns
     -------
-    dict of str to (t, h, w) float32 array
+    dict of str to (len(targets), t, h, w) float32 array
         Not negative.
     """
+    if method not in OWN:
+        parts = [package_cams(network, maps, target, method) for target in targets]
+        return {name: np.stack([part[name] for part in parts]) for name in maps}
+    head = HeadOnMaps(network, {name: len(part) for name, part in maps.items()})
+    with torch.enable_grad():
+        leaf = torch.cat([part.float() for part in maps.values()]).requires_grad_(True)
+        logits = head(leaf)[0]
+    found = []
+    for some in torch.eye(len(logits), device=logits.device)[list(targets)].split(CLASSES_AT_ONCE):
+        batched = len(some) > 1  # a batch of one would pay for the batching
+        (gradients,) = torch.autograd.grad(
+            logits, leaf, some if batched else some[0], is_grads_batched=batched, retain_graph=True
+        )
+        gradients = gradients.reshape(len(some), *leaf.shape)
+        found.append(OWN[method](leaf.detach().flatten(2), gradients.flatten(3)))
+    cams = torch.cat(found).clamp_min(0).unflatten(-1, leaf.shape[2:]).cpu()
+    sizes = [len(part) for part in maps.values()]
+    return {name: part.numpy() for name, part in zip(maps, cams.split(sizes, dim=1), strict=True)}
+
+
+def package_cams(
+    network: ClipDSA, maps: Mapping[str, Tensor], target: int, method: str = DEFAULT_METHOD
+) -> dict[str, NDArray[np.float32]]:
+    """The maps (t, h, w) of one class as the grad-cam package computes them: reference, and other methods."""
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     head = HeadOnMaps(network, {name: len(part) for name, part in maps.items()})
-    leaf = torch.cat([part.float() for part in maps.values()]).requires_grad_(True)
-    cam = raw_method(method)(head, [head.tap])
-    try:
-        found = cam(leaf, [ClassifierOutputTarget(target)])
-    finally:
-        cam.activations_and_grads.release()
+    with torch.enable_grad():
+        leaf = torch.cat([part.float() for part in maps.values()]).requires_grad_(True)
+        cam = raw_method(method)(head, [head.tap])
+        try:
+            found = cam(leaf, [ClassifierOutputTarget(target)])
+        finally:
+            cam.activations_and_grads.release()
     sizes = np.cumsum([len(part) for part in maps.values()])[:-1]
     parts = np.split(np.asarray(found, dtype=np.float32), sizes)
     return dict(zip(maps, parts, strict=True))

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from napari_clipmed.models.backbones import clip_config, create_clip, modified_resnet
 from napari_clipmed.models.carafe import Carafe
+from napari_clipmed.models.folding import cast_products
 from napari_clipmed.models.vocabulary import Vocabulary
 
 STRIDE = 16
@@ -152,8 +153,11 @@ class TextDecoder(nn.Module):
         weight, bias = parameters[:, :-1], parameters[:, -1]
         # First a product over the channels for each of the K² taps, then the shifted sum of the taps: the
         # same numbers as a convolution with a kernel for each sample, at the price of one matrix product.
-        taps = weight.reshape(len(tau), x.shape[1], -1).flip(2)
-        products = taps.transpose(1, 2) @ x.flatten(2)
+        taps = weight.reshape(len(tau), x.shape[1], -1).flip(2).transpose(1, 2).to(x.dtype)
+        if len(x) == 1:  # many sentences on one image are one product
+            products = (taps.flatten(0, 1) @ x[0].flatten(1)).unflatten(0, taps.shape[:2])
+        else:
+            products = taps @ x.flatten(2)
         logits = F.fold(products.float(), x.shape[2:], self.kernel, padding=self.kernel // 2)
         logits = logits + bias.float()[:, None, None, None]
         if self.rest > 1:
@@ -270,6 +274,11 @@ class CausalCLIPSeg(nn.Module):
         """Sentences to int64 tokens [n, context_length], over-long ones cut but for their end token."""
         return self.vocabulary(sentences)
 
+    def cast_image_path(self, dtype: torch.dtype) -> None:
+        """Cast what `encode_image` multiplies by; the text tower and the dynamic kernel stay as they are."""
+        for part in (modified_resnet(self.backbone), self.connect, self.neck, self.causal_decoder.vis):
+            cast_products(part, dtype, (nn.Conv2d, nn.Linear))
+
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """v3, v4 and v5 at 1/8, 1/16 and 1/32 of the resolution of x [B, 3, S, S]; S divisible by 32."""
         visual = modified_resnet(self.backbone)
@@ -290,8 +299,17 @@ class CausalCLIPSeg(nn.Module):
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """The sentence vector τ [B, d] of tokens [B, ≤ context_length]."""
-        context = int(self.config["clip"]["text_cfg"]["context_length"])
-        return self._clip.encode_text(F.pad(tokens, (0, context - tokens.shape[1])))
+        clip = self._clip
+        ends = tokens.argmax(dim=1)  # the end token has the highest number
+        if clip.text_pool_type != "argmax" or clip.attn_mask is None:
+            context = int(self.config["clip"]["text_cfg"]["context_length"])
+            return clip.encode_text(F.pad(tokens, (0, context - tokens.shape[1])))
+        # A causal tower that answers at the end token never sees what follows it: it runs over the longest
+        # sentence only, not over its whole context.
+        used = int(ends.max()) + 1
+        x = clip.token_embedding(tokens[:, :used]) + clip.positional_embedding[:used]
+        x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:used, :used]))
+        return x[torch.arange(len(x), device=x.device), ends] @ clip.text_projection
 
     def decode(self, x: Tensor, tau: Tensor) -> Tensor:
         """Logits [B, 1, S, S] for a cached X and sentences τ; either may have a batch of one."""

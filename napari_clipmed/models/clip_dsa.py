@@ -26,6 +26,7 @@ from napari_clipmed.models.backbones import (
     sentence_features,
     tokenizer_for,
 )
+from napari_clipmed.models.folding import cast_products
 from napari_clipmed.models.labels import LabelSet
 
 Head = Literal["ap", "la", "mv"]
@@ -155,6 +156,10 @@ class ClipDSA(nn.Module):
         self.text_features = functional.normalize(means, dim=-1).to(self.text_features.device)
         return bank
 
+    def cast_image_path(self, dtype: torch.dtype) -> None:
+        """Cast what `trunk` multiplies by, its convolutions; pooling, heads and sentences stay as they are."""
+        cast_products(self.visual, dtype, (nn.Conv2d,))
+
     def trunk(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, S, S) to the last feature map (N, C, S/32, S/32)."""
         visual = self.visual
@@ -222,15 +227,20 @@ def pool_by_mean_token(pool: AttentionPool2d, maps: Tensor) -> Tensor:
     Returns
     -------
     (N, d) Tensor
-        Equal to ``pool(maps)``, at h·w + 1 times less attention.
+        Equal to ``pool(maps)``. For RN50 at 224², 21 M multiplications a frame instead of 430 M.
     """
     tokens = maps.flatten(2).transpose(1, 2)
     tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1) + pool.positional_embedding.to(
         maps.dtype
     )
-    heads = (pool.num_heads, -1)
-    query = pool.q_proj(tokens[:, :1]).unflatten(-1, heads).transpose(1, 2)
-    key = pool.k_proj(tokens).unflatten(-1, heads).transpose(1, 2)
-    value = pool.v_proj(tokens).unflatten(-1, heads).transpose(1, 2)
-    attended = functional.scaled_dot_product_attention(query, key, value)
-    return pool.c_proj(attended.transpose(1, 2).flatten(2)[:, 0])
+    # [heads, width of a head, C]: each head's share of the projections to keys and to values.
+    to_key, to_value = (p.weight.unflatten(0, (pool.num_heads, -1)) for p in (pool.k_proj, pool.v_proj))
+    query = pool.q_proj(tokens[:, 0]).unflatten(-1, (pool.num_heads, -1))
+    # There is one query a frame, so the query is projected back to the tokens rather than every token to a
+    # key, and the weighted token is projected to a value rather than every token: the same products in
+    # another order. The key's bias adds one number to all scores of a head, which the softmax cancels.
+    asked = torch.einsum("nhe,hec->nhc", query, to_key)
+    weights = (asked @ tokens.transpose(1, 2) / math.sqrt(query.shape[-1])).softmax(dim=-1)
+    values = torch.einsum("nhc,hec->nhe", weights @ tokens, to_value)
+    values = values + pool.v_proj.bias.unflatten(0, (pool.num_heads, -1))  # weights add up to one
+    return pool.c_proj(values.flatten(1))
