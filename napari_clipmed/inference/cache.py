@@ -6,10 +6,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from napari_clipmed.inference.disk_features import DiskFeatures
+from napari_clipmed.inference.disk_features import DiskFeatures
+from napari_clipmed.inference.features import FeatureKey
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class FeatureCache:
                 self._hits += 1
                 self._values.move_to_end(key)
                 return found[0]
-        value = self.disk.get(key) if self._on_disk(key) else None
+        value = self.disk.get(key) if self.disk is not None and isinstance(key, FeatureKey) else None
         with self._lock:
             self._misses += value is None
             self._from_disk += value is not None
@@ -66,7 +66,7 @@ class FeatureCache:
     def put(self, key: Hashable, value: Any) -> None:
         """Remember a value and forget the least recently used ones beyond the budget."""
         self._remember(key, value)
-        if self._on_disk(key):
+        if self.disk is not None and isinstance(key, FeatureKey):
             self.disk.put(key, value)
 
     def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -87,11 +87,9 @@ class FeatureCache:
     def use(self) -> CacheUse:
         """How full it is and how often it helped."""
         with self._lock:
-            return CacheUse(len(self._values), self._used, self._budget, self._hits, self._misses, self._from_disk)
-
-    def _on_disk(self, key: Hashable) -> bool:
-        """Whether a value of this key belongs on disk: features do, what is made of them is soon made again."""
-        return self.disk is not None and hasattr(key, "digest")
+            return CacheUse(
+                len(self._values), self._used, self._budget, self._hits, self._misses, self._from_disk
+            )
 
     def _remember(self, key: Hashable, value: Any) -> None:
         size = size_of(value)

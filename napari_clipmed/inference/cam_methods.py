@@ -22,7 +22,7 @@ def gradcam(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Channels weighed by their positive gradients, more so where few are (Chattopadhay et al., 2018, eq. 19)."""
+    """Channels weighed by the places where they help (Chattopadhay et al., WACV 2018, eq. 19)."""
     squares = gradients.square()
     cubes = squares * gradients * activations.sum(dim=-1, keepdim=True)
     shares = torch.where(gradients != 0, squares / (2 * squares + cubes + _EPS_PLUS_PLUS), 0)

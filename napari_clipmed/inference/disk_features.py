@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from napari_clipmed.inference.features import KINDS, FeatureKey
+from napari_clipmed.whole_files import whole_file
 
 _log = logging.getLogger(__name__)
 
@@ -66,8 +66,8 @@ class DiskFeatures:
         if len(content) > self._budget:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write_whole(self._path(key), content)
+            with whole_file(self._path(key), replace=True) as unfinished:
+                unfinished.write_bytes(content)
             self._keep_to_the_budget()
         except OSError as error:
             _log.warning("a feature was not kept on disk: %s", error.strerror)
@@ -124,17 +124,6 @@ def _header_length(content: bytes) -> int:
 
 def _hash_data(content: bytes) -> str:
     return sha256(memoryview(content)[8 + _header_length(content) :]).hexdigest()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _touch(path: Path) -> None:

@@ -3,62 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import RLock
 from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from napari_clipmed.errors import ClipmedError, ModelError
-from napari_clipmed.inference import classify, explain, outofdistribution, segment
+from napari_clipmed.inference import classify, outofdistribution, segment
 from napari_clipmed.inference.cache import FeatureCache
-from napari_clipmed.inference.device import Compute, choose_compute
-from napari_clipmed.inference.preprocess import (
-    ModelInput,
-    Preprocessing,
-    normalise,
-    prepare_film,
-    prepare_run,
-    vessels_are_bright,
-)
-from napari_clipmed.inference.results import Diagnosis, MaskProposal, Saliency
+from napari_clipmed.inference.device import choose_compute
+from napari_clipmed.inference.explain import DEFAULT_METHOD, normalise_jointly, raw_cams, raw_method
+from napari_clipmed.inference.features import EncodedFilm, EncodedView, name_picture
+from napari_clipmed.inference.loaded import Loaded
+from napari_clipmed.inference.results import Diagnosis, MaskProposal, PromptEnsemble, Saliency
 from napari_clipmed.models import prompts
-from napari_clipmed.models.card import STATISTICS_PREFIX, ModelCard, ModelEntry
-from napari_clipmed.models.labels import LabelSet
-from napari_clipmed.models.loading import load_network, load_tensors
+from napari_clipmed.models.card import ModelCard, ModelEntry
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import Kind, Study, View
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
-    from napari_clipmed.models.clip_dsa import ClipDSA
-
 _log = logging.getLogger(__name__)
-
-FRAMES_AT_ONCE = 8
-"""Frames a trunk call, so that a long run can be cancelled and memory stays small."""
-
-
-class Loaded:
-    """A model in memory: its card, its network where it computes, its labels, its training statistics."""
-
-    def __init__(self, entry: ModelEntry, compute: Compute) -> None:
-        self.card = entry.card
-        self.network = compute.place(load_network(entry))
-        self.preprocessing = Preprocessing.from_card(entry.card.preprocessing)
-        self._labels = LabelSet.from_content(entry.card.label_set) if entry.card.task == "diagnosis" else None
-        self.statistics = {k: v for k, v in load_tensors(entry).items() if k.startswith(STATISTICS_PREFIX)}
-
-    @property
-    def labels(self) -> LabelSet:
-        """The classes of a diagnosis model."""
-        if self._labels is None:
-            raise ModelError(f"{self.card.id!r} names no classes.")
-        return self._labels
 
 
 class Engine:
@@ -108,24 +78,24 @@ class Engine:
         with self._lock:
             model = self._model(self.diagnosis, "diagnosis", progress)
             index, notes = classify.assign_views(study)
-            hashes = {name: study.views[position].pixel_hash for name, position in index.items()}
-            prepared, maps = self._features(model, hashes, study, progress)
-            with torch.no_grad():
-                placed = {name: maps[name][prepared[name].repeats] for name in index}
-                network = cast("ClipDSA", model.network)
-                answers, attention = classify.answer(network, placed, model.card.calibration)
-            strange = self._strange(model, study, prepared, maps)
-            notes += _frame_notes(prepared) + strange
+            pictures = {name: name_picture(study.views[position]) for name, position in index.items()}
+            encoded = self._encoded(model, pictures, study, progress)
+            progress.step("Answering")
+            with torch.inference_mode():
+                placed = {name: encoded[name].placed() for name in index}
+                answers, attention = classify.answer(model.clip_dsa, placed, model.card.calibration)
+            strange = self._strange(model, study, encoded)
+            notes += _frame_notes(encoded) + strange
             if study.synthetic:
                 notes.append("Simulated study.")
-            key = _answer_key(hashes, model.card)
+            key = _answer_key(pictures, model.card)
             self._studies[key] = study
             labels = model.labels
         return Diagnosis(
             labels=labels.keys,
             titles=labels.titles,
             probabilities={n: dict(zip(labels.keys, map(float, p), strict=True)) for n, p in answers.items()},
-            attention={n: classify.view_attention(w, prepared[n]) for n, w in attention.items()},
+            attention={n: classify.view_attention(w, encoded[n].prepared) for n, w in attention.items()},
             view_index=index,
             model_id=model.card.id,
             image_hash=study.image_hash,
@@ -139,7 +109,7 @@ class Engine:
         self,
         diagnosis: Diagnosis,
         label: str,
-        method: str = explain.DEFAULT_METHOD,
+        method: str = DEFAULT_METHOD,
         progress: Progress | None = None,
     ) -> Saliency:
         """Why: class activation maps of one label on all sampled frames of all views.
@@ -159,24 +129,13 @@ class Engine:
             Unknown label or method; features forgotten and the study closed; another model since.
         Cancelled
         """
-        progress = progress or Progress()
-        if label not in diagnosis.labels:
-            raise ClipmedError(f"There is no label {label!r}.", f"Labels: {', '.join(diagnosis.labels)}.")
-        explain.raw_method(method)
-        with self._lock:
-            model = self._model(self.diagnosis, "diagnosis", progress)
-            hashes, model_hash = _read_key(diagnosis.key)
-            if model_hash != model.card.sha256:
-                raise ClipmedError("This answer is of another model.", "Classify the study again.")
-            cam_key = (diagnosis.key, label, method, "saliency")
-            known = self.cache.get(cam_key)
-            if known is not None:
-                return cast("Saliency", known)
-            prepared, maps = self._features(model, hashes, self._studies.get(diagnosis.key), progress)
-            progress.step("Explaining")
-            answer = self._saliency(model, diagnosis, label, method, prepared, maps)
-            self.cache.put(cam_key, answer)
-        return answer
+        return self._explain(diagnosis, (label,), method, progress or Progress())[label]
+
+    def explain_all(
+        self, diagnosis: Diagnosis, method: str = DEFAULT_METHOD, progress: Progress | None = None
+    ) -> dict[str, Saliency]:
+        """`explain` for every label, in one backward pass."""
+        return self._explain(diagnosis, diagnosis.labels, method, progress or Progress())
 
     def segment(
         self,
@@ -204,37 +163,54 @@ class Engine:
             For an empty prompt, an unknown convention, a frame that does not exist, no usable model.
         Cancelled
         """
-        progress = progress or Progress()
-        if not 0 <= frame < view.n_frames:
-            raise ClipmedError(f"There is no frame {frame}; this view has {view.n_frames}.")
+        return self.segment_many(view, frame, (prompt,), convention, progress)[0]
+
+    def segment_many(
+        self,
+        view: View,
+        frame: int,
+        sentences: Sequence[str],
+        convention: str = "picture",
+        progress: Progress | None = None,
+    ) -> list[MaskProposal]:
+        """`segment` for several sentences at once, in their order: one reading, one product for all."""
+        questions = [prompts.normalise(text, cast("prompts.Convention", convention)) for text in sentences]
+        if not questions:
+            return []
+        with self._lock:
+            model = self._model(self.segmentation, "segmentation", progress or Progress())
+            wordings = [question.sentence for question in questions]
+            logits = self._decode(model, view, frame, wordings, progress or Progress())
+            pairs = zip(logits, questions, strict=True)
+            return [segment.propose(one, view, model.card, model.preprocessing, q) for one, q in pairs]
+
+    def segment_ensemble(
+        self,
+        view: View,
+        frame: int,
+        prompt: str,
+        convention: str = "picture",
+        progress: Progress | None = None,
+    ) -> PromptEnsemble:
+        """How much a mask hangs on the wording: the same question in several, their mean and their spread.
+
+        Parameters and errors are those of `segment`; the frame is not read again.
+        """
         question = prompts.normalise(prompt, cast("prompts.Convention", convention))
         with self._lock:
-            model = self._model(self.segmentation, "segmentation", progress)
-            progress.step("Reading the image")
-            key = (
-                view.pixel_hash,
-                frame,
-                model.preprocessing,
-                model.card.sha256,
-                self.compute.precision,
-                "X",
-            )
-            features = self.cache.get_or_make(key, lambda: self._encode_image(model, view.pixels[frame]))
-            progress.step("Reading the sentence")
-            network = cast("CausalCLIPSeg", model.network)
-            with torch.no_grad():
-                tokens = network.tokenize([question.sentence]).to(self.compute.device)
-                logits = network.decode(features, network.encode_text(tokens))[0, 0].float().cpu()
-            return segment.propose(logits, view, model.card, model.preprocessing, question)
+            model = self._model(self.segmentation, "segmentation", progress or Progress())
+            wordings = question.wordings
+            logits = self._decode(model, view, frame, wordings, progress or Progress())
+            return segment.agree(logits, view, model.card, model.preprocessing, question)
 
     def describe(self, study: Study, progress: Progress | None = None) -> dict[str, Tensor]:
         """What `outofdistribution` compares: a vector for each view, from the same features as the answer."""
         with self._lock:
             model = self._model(self.diagnosis, "diagnosis", progress or Progress())
             index, _ = classify.assign_views(study)
-            hashes = {name: study.views[position].pixel_hash for name, position in index.items()}
-            prepared, maps = self._features(model, hashes, study, progress or Progress())
-            return {name: outofdistribution.describe(maps[name], prepared[name].frames) for name in index}
+            pictures = {name: name_picture(study.views[position]) for name, position in index.items()}
+            encoded = self._encoded(model, pictures, study, progress or Progress())
+            return {name: _describe(part) for name, part in encoded.items()}
 
     def _model(self, entry: ModelEntry | None, task: str, progress: Progress) -> Loaded:
         if entry is None:
@@ -249,76 +225,77 @@ class Engine:
             _log.info("model %s on %s in %s", entry.id, self.compute.device, self.compute.precision)
         return self._loaded[entry.card.sha256]
 
-    def _features(
-        self, model: Loaded, hashes: Mapping[str, str], study: Study | None, progress: Progress
-    ) -> tuple[dict[str, ModelInput], dict[str, Tensor]]:
-        """Prepared frames and trunk maps (u, C, h, w) of each view, from the cache where they are known."""
-        views = {view.pixel_hash: view for view in study.views} if study is not None else {}
-        prepared, maps = {}, {}
-        for name, pixel_hash in hashes.items():
-            key = (pixel_hash, model.preprocessing, model.card.sha256, self.compute.precision, "trunk")
+    def _encoded(
+        self, model: Loaded, pictures: Mapping[str, str], study: Study | None, progress: Progress
+    ) -> dict[str, EncodedView]:
+        """What the network has read of each view, from the cache where it is known."""
+        views = {name_picture(view): view for view in study.views} if study is not None else {}
+        encoded = {}
+        for name, picture in pictures.items():
+            key = model.key("view", picture)
             known = self.cache.get(key)
             if known is None:
-                if pixel_hash not in views:
+                if picture not in views:
                     raise ClipmedError("The study of this answer is no longer open.", "Classify it again.")
-                known = self._read_view(model, views[pixel_hash], name, progress)
+                known = model.read_view(views[picture], name, progress)
                 self.cache.put(key, known)
-            prepared[name], maps[name] = known
-        return prepared, maps
+            encoded[name] = known
+        return encoded
 
-    def _read_view(
-        self, model: Loaded, view: View, name: str, progress: Progress
-    ) -> tuple[ModelInput, Tensor]:
-        progress.step(f"Preparing {name}")
-        invert = view.subtracted and vessels_are_bright(view.pixels)
-        prepared = prepare_run(view.pixels, model.preprocessing, invert=invert)
-        return prepared, self._trunk(model, prepared, name, progress)
+    def _explain(
+        self, diagnosis: Diagnosis, labels: Sequence[str], method: str, progress: Progress
+    ) -> dict[str, Saliency]:
+        for label in labels:
+            if label not in diagnosis.labels:
+                raise ClipmedError(f"There is no label {label!r}.", f"Labels: {', '.join(diagnosis.labels)}.")
+        raw_method(method)
+        with self._lock:
+            model = self._model(self.diagnosis, "diagnosis", progress)
+            pictures, model_hash = _read_key(diagnosis.key)
+            if model_hash != model.card.sha256:
+                raise ClipmedError("This answer is of another model.", "Classify the study again.")
+            keys = {label: (diagnosis.key, label, method, "saliency") for label in labels}
+            found = {label: known for label in labels if (known := self.cache.get(keys[label])) is not None}
+            missing = [label for label in labels if label not in found]
+            if missing:
+                encoded = self._encoded(model, pictures, self._studies.get(diagnosis.key), progress)
+                progress.step("Explaining")
+                targets = [diagnosis.labels.index(label) for label in missing]
+                placed = {name: part.placed() for name, part in encoded.items()}
+                cams = raw_cams(model.clip_dsa, placed, targets, method)
+                for row, label in enumerate(missing):
+                    own = {name: cams[name][row] for name in cams}
+                    found[label] = _saliency(label, method, own, encoded)
+                    self.cache.put(keys[label], found[label])
+        return {label: found[label] for label in labels}
 
-    def _trunk(self, model: Loaded, prepared: ModelInput, name: str, progress: Progress) -> Tensor:
-        images = normalise(prepared.frames, model.preprocessing)
-        parts = []
-        for start in range(0, len(images), FRAMES_AT_ONCE):
-            progress.step(f"Reading {name}", start, len(images))
-            some = self.compute.send(images[start : start + FRAMES_AT_ONCE])
-            with self.compute.running():
-                parts.append(cast("ClipDSA", model.network).trunk(some))
-        return torch.cat(parts).float().contiguous()
+    def _decode(
+        self, model: Loaded, view: View, frame: int, sentences: Sequence[str], progress: Progress
+    ) -> Tensor:
+        """Logits (n, h, w) of sentences on one frame, float32 on the CPU; what is known is not read."""
+        if not 0 <= frame < view.n_frames:
+            raise ClipmedError(f"There is no frame {frame}; this view has {view.n_frames}.")
+        progress.step("Reading the image")
+        key = model.key("film", name_picture(view), frame)
+        film: EncodedFilm = self.cache.get_or_make(key, lambda: model.read_film(view, frame))
+        progress.step("Reading the sentence")
+        network = model.causal_clipseg
+        vectors = {text: self.cache.get((model.card.sha256, text, "sentence")) for text in sentences}
+        unknown = [text for text, vector in vectors.items() if vector is None]
+        with torch.inference_mode():
+            if unknown:
+                tokens = network.tokenize(unknown).to(self.compute.device)
+                for text, vector in zip(unknown, network.encode_text(tokens), strict=True):
+                    vectors[text] = vector
+                    self.cache.put((model.card.sha256, text, "sentence"), vector)
+            tau = torch.stack([cast("Tensor", vectors[text]) for text in sentences])
+            return network.decode(film.features, tau)[:, 0].float().cpu()
 
-    def _encode_image(self, model: Loaded, pixels: np.ndarray) -> Tensor:
-        image = normalise(prepare_film(pixels, model.preprocessing), model.preprocessing)
-        with self.compute.running():
-            return cast("CausalCLIPSeg", model.network).encode_image(self.compute.send(image[None])).float()
-
-    def _saliency(
-        self,
-        model: Loaded,
-        diagnosis: Diagnosis,
-        label: str,
-        method: str,
-        prepared: dict[str, ModelInput],
-        maps: dict[str, Tensor],
-    ) -> Saliency:
-        placed = {name: maps[name][prepared[name].repeats] for name in maps}
-        target = diagnosis.labels.index(label)
-        with torch.enable_grad():
-            cams = explain.raw_cams(cast("ClipDSA", model.network), placed, target, method)
-        # A repeated frame stands at several places with the same map; show it once.
-        cams = {n: cam[np.unique(prepared[n].repeats, return_index=True)[1]] for n, cam in cams.items()}
-        return Saliency(
-            label=label,
-            method=method,
-            maps=explain.normalise_jointly(cams),
-            frames={name: prepared[name].index for name in cams},
-            boxes={name: prepared[name].field for name in cams},
-        )
-
-    def _strange(
-        self, model: Loaded, study: Study, prepared: dict[str, ModelInput], maps: dict[str, Tensor]
-    ) -> list[str]:
+    def _strange(self, model: Loaded, study: Study, encoded: Mapping[str, EncodedView]) -> list[str]:
         """Sentences for everything that lies outside what the model was trained on."""
         found = outofdistribution.plain_rules(study, Kind(model.labels.kind), model.card.simulated_only)
-        for name, part in maps.items():
-            descriptor = outofdistribution.describe(part, prepared[name].frames)
+        for name, part in encoded.items():
+            descriptor = _describe(part)
             score = outofdistribution.strangeness(model.statistics, model.card.calibration, descriptor)
             if score is not None and score > 1:
                 found.append(
@@ -328,9 +305,28 @@ class Engine:
         return found
 
 
-def _answer_key(hashes: Mapping[str, str], card: ModelCard) -> str:
-    """What an answer was computed from: the pixels read as each view, and the model."""
-    return ",".join(f"{name}={value}" for name, value in hashes.items()) + f":{card.sha256}"
+def _describe(encoded: EncodedView) -> Tensor:
+    return outofdistribution.describe(encoded.maps, encoded.prepared.frames)
+
+
+def _saliency(
+    label: str, method: str, cams: Mapping[str, NDArray[np.float32]], encoded: Mapping[str, EncodedView]
+) -> Saliency:
+    """Maps of the places as maps of frames: a repeated frame has the same map at each place, shown once."""
+    prepared = {name: encoded[name].prepared for name in cams}
+    shown = {n: cam[np.unique(prepared[n].repeats, return_index=True)[1]] for n, cam in cams.items()}
+    return Saliency(
+        label=label,
+        method=method,
+        maps=normalise_jointly(shown),
+        frames={name: part.index for name, part in prepared.items()},
+        boxes={name: part.field for name, part in prepared.items()},
+    )
+
+
+def _answer_key(pictures: Mapping[str, str], card: ModelCard) -> str:
+    """What an answer was computed from: the picture read as each view, and the model."""
+    return ",".join(f"{name}={value}" for name, value in pictures.items()) + f":{card.sha256}"
 
 
 def _read_key(key: str) -> tuple[dict[str, str], str]:
@@ -340,10 +336,11 @@ def _read_key(key: str) -> tuple[dict[str, str], str]:
     return {name: value for name, _, value in pairs}, model_hash
 
 
-def _frame_notes(prepared: Mapping[str, ModelInput]) -> list[str]:
+def _frame_notes(encoded: Mapping[str, EncodedView]) -> list[str]:
     """What happened to the frames of each view on their way to the model."""
     notes = []
-    for name, ready in prepared.items():
+    for name, part in encoded.items():
+        ready = part.prepared
         if len(ready.index) == 1:
             notes.append(f"{name} is a single frame; there is no course of contrast to judge.")
         if ready.inverted:

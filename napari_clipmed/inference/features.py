@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from napari_clipmed.inference.preprocess import Box, ModelInput, Preprocessing
+from napari_clipmed.study import View
 
 FORMAT = 1
 """Raise it when preprocessing or networks compute something else for the same key."""
@@ -32,8 +33,8 @@ class FeatureKey:
     ----------
     what : "view" or "film"
         An `EncodedView` or an `EncodedFilm`.
-    pixels : str
-        `View.pixel_hash`.
+    picture : str
+        `name_picture` of the view.
     frame : int
         Frame of a film's feature; -1 for all of a view.
     preprocessing : Preprocessing
@@ -45,7 +46,7 @@ class FeatureKey:
     """
 
     what: str
-    pixels: str
+    picture: str
     frame: int
     preprocessing: Preprocessing
     model: str
@@ -137,6 +138,14 @@ class EncodedFilm:
         if features.ndim != 4 or len(features) != 1:
             raise ValueError("the tensor of a film is not (1, C, h, w)")
         return cls(features.to(device, memory_format=torch.channels_last))
+
+
+def name_picture(view: View) -> str:
+    """Everything of a view that a network's input depends on.
+
+    Its pixels, and whether they are subtracted: dark and bright may be swapped in subtracted runs only.
+    """
+    return view.pixel_hash + ("-subtracted" if view.subtracted else "")
 
 
 KINDS: dict[str, Any] = {"view": EncodedView, "film": EncodedFilm}

@@ -66,11 +66,11 @@ class Loaded:
         """The network of a segmentation model."""
         return cast("CausalCLIPSeg", self.network)
 
-    def key(self, what: str, view: str, frame: int = -1) -> FeatureKey:
-        """The name of a feature of a view (its pixel hash) or of one of its frames."""
+    def key(self, what: str, picture: str, frame: int = -1) -> FeatureKey:
+        """The name of a feature of a view (see `name_picture`) or of one of its frames."""
         return FeatureKey(
             what=what,
-            pixels=view,
+            picture=picture,
             frame=frame,
             preprocessing=self.preprocessing,
             model=self.card.sha256,

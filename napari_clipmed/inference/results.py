@@ -148,3 +148,22 @@ class MaskProposal:
     def mask(self, threshold: float | None = None) -> NDArray[np.bool_]:
         """Boolean (H, W) mask at a threshold (default: the proposed one)."""
         return self.probability >= (self.threshold if threshold is None else threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class PromptEnsemble:
+    """One question in several wordings: where the answer hangs on the wording, it is uncertain.
+
+    Parameters
+    ----------
+    proposal : MaskProposal
+        Whose probability is the mean over the wordings.
+    spread : (H, W) float32 array
+        Standard deviation of the probability over the wordings, in [0, 0.5].
+    wordings : tuple of str
+        The sentences that the model read.
+    """
+
+    proposal: MaskProposal
+    spread: NDArray[np.float32]
+    wordings: tuple[str, ...]

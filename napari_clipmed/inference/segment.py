@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_clipmed.inference.preprocess import Preprocessing, unfit_map
-from napari_clipmed.inference.results import MaskProposal
+from napari_clipmed.inference.results import MaskProposal, PromptEnsemble
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +34,28 @@ def propose(
     prompt : Prompt
         What was asked, and how it was read.
     """
+    return _proposal(_on_frame(logits.sigmoid(), view, preprocessing), view, card, prompt)
+
+
+def agree(
+    logits: Tensor, view: View, card: ModelCard, preprocessing: Preprocessing, prompt: Prompt
+) -> PromptEnsemble:
+    """Mean and spread of the probabilities of `Prompt.wordings`, at the frame's size.
+
+    Parameters are those of `propose`, with logits (n, h, w), one map for each wording.
+    """
+    probabilities = logits.sigmoid()
+    mean = _on_frame(probabilities.mean(dim=0), view, preprocessing)
+    spread = _on_frame(probabilities.std(dim=0, unbiased=False), view, preprocessing)
+    return PromptEnsemble(_proposal(mean, view, card, prompt), spread, prompt.wordings)
+
+
+def _on_frame(values: Tensor, view: View, preprocessing: Preprocessing) -> NDArray[np.float32]:
     height, width = view.pixels.shape[1:]
-    probability = unfit_map(logits.sigmoid(), height, width, preprocessing.size, preprocessing.fit).numpy()
+    return unfit_map(values, height, width, preprocessing.size, preprocessing.fit).numpy()
+
+
+def _proposal(probability: NDArray[np.float32], view: View, card: ModelCard, prompt: Prompt) -> MaskProposal:
     threshold = float(card.calibration.get("threshold", 0.5))
     inside = probability[probability >= threshold]
     notes = list(prompt.notes)

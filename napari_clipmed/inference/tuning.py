@@ -1,11 +1,10 @@
-"""How many images at a time, on how many threads: measured once for each machine and model, then remembered."""
+"""How many images at a time on how many threads: measured once for each machine and model."""
 
 from __future__ import annotations
 
 import json
 import logging
 import platform
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import torch
 
 from napari_clipmed.inference.device import Compute
 from napari_clipmed.models.registry import user_folder
+from napari_clipmed.whole_files import whole_file
 
 if TYPE_CHECKING:
     from open_clip.modified_resnet import ModifiedResNet
@@ -116,9 +116,9 @@ def _threads(count: int) -> Iterator[None]:
 
 def _name(size: int, compute: Compute, model_hash: str) -> str:
     """Everything that the pace may depend on."""
-    machine = (platform.machine(), platform.processor(), psutil.cpu_count(), torch.__config__.show())
+    machine = [platform.machine(), platform.processor(), str(psutil.cpu_count()), torch.__config__.show()]
     if compute.device == "cuda":
-        machine = (*machine, torch.cuda.get_device_name())
+        machine.append(torch.cuda.get_device_name())
     versions = (version("napari-clipmed"), torch.__version__)
     parts = (machine, versions, compute.device, compute.precision, compute.threads, size, model_hash)
     return sha256(repr(parts).encode()).hexdigest()[:32]
@@ -139,11 +139,8 @@ def _read() -> dict[str, Any]:
 
 def _write(content: dict[str, Any]) -> None:
     """Remember; where the folder cannot be written, the next start measures again."""
-    path = pace_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-        Path(file.name).replace(path)
+        with whole_file(pace_file(), replace=True) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
     except OSError as error:
         _log.info("the pace was not remembered: %s", error.strerror)

@@ -157,7 +157,7 @@ class ClipDSA(nn.Module):
         return bank
 
     def cast_image_path(self, dtype: torch.dtype) -> None:
-        """Cast what `trunk` multiplies by, its convolutions; pooling, heads and sentences stay as they are."""
+        """Cast what `trunk` multiplies by, its convolutions; what follows it and the sentences stay."""
         cast_products(self.visual, dtype, (nn.Conv2d,))
 
     def trunk(self, frames: Tensor) -> Tensor:

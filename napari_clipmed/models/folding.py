@@ -34,7 +34,12 @@ def fold_batch_norms(network: nn.Module) -> int:
     folded = 0
     for block in network.modules():
         for (first, convolution), (second, norm) in pairwise(list(block.named_children())):
-            if _belong_together(convolution, norm):
+            if (
+                isinstance(convolution, nn.Conv2d)
+                and isinstance(norm, nn.BatchNorm2d)
+                and norm.track_running_stats
+                and norm.num_features == convolution.out_channels
+            ):
                 setattr(block, first, fuse_conv_bn_eval(convolution, norm))
                 setattr(block, second, nn.Identity())
                 folded += 1
@@ -46,12 +51,3 @@ def cast_products(network: nn.Module, dtype: torch.dtype, kinds: tuple[type[nn.M
     for module in network.modules():
         if isinstance(module, kinds):
             module.to(dtype)
-
-
-def _belong_together(convolution: nn.Module, norm: nn.Module) -> bool:
-    return (
-        isinstance(convolution, nn.Conv2d)
-        and isinstance(norm, nn.BatchNorm2d)
-        and norm.track_running_stats
-        and norm.num_features == convolution.out_channels
-    )

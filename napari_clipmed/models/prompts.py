@@ -79,6 +79,15 @@ class Finding:
             clauses.append(" and ".join(str(place) for place in self.places))
         return ", ".join(clauses) + "."
 
+    def without_number(self) -> Finding:
+        """The same finding, the number of areas left open."""
+        return replace(self, areas=None)
+
+    @property
+    def places_only(self) -> str:
+        """The places alone as a sentence; the whole sentence where there are none."""
+        return " and ".join(str(place) for place in self.places) + "." if self.places else self.sentence
+
     def mirrored(self) -> Finding:
         """The same finding with left and right exchanged."""
         swapped = [replace(place, side=_other(place.side)) for place in self.places]
@@ -116,6 +125,18 @@ class Prompt:
     convention: Convention
     finding: Finding
     notes: tuple[str, ...] = ()
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """The sentence, and others that say the same in words the network was trained on; at least two."""
+        if not self.finding:
+            return (self.sentence, *(text for text in generic_wordings() if text != self.sentence))
+        bare = self.finding.without_number()
+        shorter = replace(bare, laterality="")
+        said: tuple[str, ...] = (self.sentence, bare.sentence, shorter.sentence, self.finding.places_only)
+        if self.finding.areas is None and self.finding.places:
+            said = (*said, replace(self.finding, areas=len(self.finding.places)).sentence)
+        return tuple(dict.fromkeys(said))
 
 
 @dataclass(frozen=True)
@@ -187,6 +208,13 @@ def presets(name: str = "chest") -> tuple[Preset, ...]:
     """The shipped example sentences, from ``resources/prompts``."""
     content = yaml.safe_load(resource("prompts", f"{name}.yaml").read_text(encoding="utf-8"))
     return tuple(Preset(**entry) for entry in content["presets"])
+
+
+@cache
+def generic_wordings(name: str = "chest") -> tuple[str, ...]:
+    """Sentences that name neither side, zone nor number, from ``resources/prompts``."""
+    content = yaml.safe_load(resource("prompts", f"{name}.yaml").read_text(encoding="utf-8"))
+    return tuple(content["generic"])
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +86,7 @@ def evaluate(
     """
     plan, progress = plan or EvaluationPlan(), progress or Progress()
     compute = compute or choose_compute()
-    network = cast("CausalCLIPSeg", compute.place(network))
+    network = compute.place(network)
     square, native = SegmentationMetrics(plan.threshold), SegmentationMetrics(plan.threshold)
     for start in range(0, len(items), plan.batch):
         progress.step("radiographs", start, len(items))
@@ -128,7 +128,7 @@ def best_threshold(
     one half.
     """
     compute, progress = compute or choose_compute(), progress or Progress()
-    network = cast("CausalCLIPSeg", compute.place(network))
+    network = compute.place(network)
     tried = [SegmentationMetrics(round(float(t), 2)) for t in np.arange(0.2, 0.71, 0.05)]
     batch = EvaluationPlan.batch
     for start in range(0, len(items), batch):

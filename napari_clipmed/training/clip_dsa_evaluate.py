@@ -199,8 +199,8 @@ def _points_at_lesion(
     target: int,
     lesions: dict[str, NDArray[np.bool_]],
 ) -> bool:
-    """Whether the hottest cell of Grad-CAM, over all frames of both views, touches the lesion."""
-    cams = raw_cams(network, maps, target)
+    """Whether the hottest cell over all frames of both views, by the default method, touches the lesion."""
+    cams = {name: cam[0] for name, cam in raw_cams(network, maps, [target]).items()}
     top = max(float(cam.max()) for cam in cams.values()) or 1.0
     saliency = Saliency(
         str(target),

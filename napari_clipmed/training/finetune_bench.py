@@ -85,7 +85,9 @@ class Bench(ABC):
         self.judged_on = "validation" if plan.validation else "training"
         training = () if only_judged and plan.validation else plan.training
         self._set_up(base)
-        self.material = self._material(training, plan.validation)
+        # What reads pictures once is another copy, as fast as it gets; it goes when all features are there.
+        reader = compute.freeze(load_network(base)) if config.strategy == "head" else None
+        self.material = self._material(training, plan.validation, reader)
 
     def figures(self) -> dict[str, Any]:
         """How good the model is now, on the validation or else the training cases."""
@@ -97,7 +99,9 @@ class Bench(ABC):
     def _set_up(self, base: ModelEntry) -> None: ...
 
     @abstractmethod
-    def _material(self, training: Sequence[Example], validation: Sequence[Example]) -> Material: ...
+    def _material(
+        self, training: Sequence[Example], validation: Sequence[Example], reader: Any
+    ) -> Material: ...
 
     @abstractmethod
     def _figures(self, items: Any) -> dict[str, Any]: ...
@@ -119,14 +123,14 @@ class DiagnosisBench(Bench):
     def _read(self, example: Example) -> StudyItem:
         return read_study(self.store, example, self.keys, self.preprocessing)
 
-    def _material(self, training: Sequence[Example], validation: Sequence[Example]) -> Material:
+    def _material(self, training: Sequence[Example], validation: Sequence[Example], reader: Any) -> Material:
         def gather(examples: Sequence[Example]) -> Any:
             if self.config.strategy == "full":
                 return ReadOnDemand(examples, self._read)
             items = []
             for n, example in enumerate(examples):
                 self.progress.step("Reading studies", n, len(examples))
-                items.append(study_features(self.network, self._read(example), self.compute, self.progress))
+                items.append(study_features(reader, self._read(example), self.compute, self.progress))
             return items
 
         order = balanced([self.keys.index(example.label) for example in training])
@@ -148,14 +152,14 @@ class SegmentationBench(Bench):
     def _read(self, example: Example) -> MaskItem:
         return read_mask(self.store, example, self.network, self.preprocessing)
 
-    def _material(self, training: Sequence[Example], validation: Sequence[Example]) -> Material:
+    def _material(self, training: Sequence[Example], validation: Sequence[Example], reader: Any) -> Material:
         def gather(examples: Sequence[Example]) -> Any:
             if self.config.strategy == "full":
                 return ReadOnDemand(examples, self._read)
             items = []
             for n, example in enumerate(examples):
                 self.progress.step("Reading masks", n, len(examples))
-                items.append(mask_features(self.network, self._read(example), self.compute))
+                items.append(mask_features(reader, self._read(example), self.compute))
             return items
 
         return Material(gather(training), gather(validation), collate_masks, range(len(training)))

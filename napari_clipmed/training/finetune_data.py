@@ -20,7 +20,7 @@ from napari_clipmed.records import Store
 from napari_clipmed.training.finetune_plan import Example
 from napari_clipmed.training.snapshots import frame_name, read_frame, read_run, read_target, runs_of
 
-FRAMES_AT_ONCE = 16
+FRAMES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +87,13 @@ def read_study(
 
 @torch.no_grad()
 def study_features(network: ClipDSA, study: StudyItem, compute: Compute, progress: Progress) -> StudyItem:
-    """Frame features (t, d) in place of the pictures."""
+    """Frame features (t, d) in place of the pictures, by a frozen network."""
 
     def features(images: Tensor) -> Tensor:
         parts = []
         for some in images.split(FRAMES_AT_ONCE):
             progress.step("Reading pictures")
-            with compute.running():
-                parts.append(network.pool_frames(network.trunk(compute.send(some)).float()).float().cpu())
+            parts.append(network.pool_frames(network.trunk(compute.send(some)).float()).cpu())
         return torch.cat(parts)
 
     return StudyItem({name: features(images) for name, images in study.views.items()}, study.label)
@@ -144,10 +143,9 @@ def read_mask(
 
 @torch.no_grad()
 def mask_features(network: CausalCLIPSeg, mask: MaskItem, compute: Compute) -> MaskItem:
-    """Causal features and sentence vector in place of picture and tokens."""
-    with compute.running():
-        causal = network.separate(compute.send(mask.image[None])).causal[0].float().cpu()
-        tau = network.encode_text(mask.sentence[None].to(compute.device))[0].float().cpu()
+    """Causal features and sentence vector in place of picture and tokens, by a frozen network."""
+    causal = network.separate(compute.send(mask.image[None])).causal[0].float().cpu()
+    tau = network.encode_text(mask.sentence[None].to(compute.device))[0].cpu()
     return MaskItem(causal, tau, mask.target)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from napari_clipmed.progress import Progress
+from napari_clipmed.training.ahead import Ahead
 from napari_clipmed.training.finetune_modules import FinetuneConfig, Tuner
 
 LEARNT = 0.05
@@ -130,8 +131,8 @@ def fit(
     if validates:
         stops.append(_stop("val_loss", config.patience))
     draw = torch.Generator().manual_seed(config.seed)
-    lessons = _loader(Subset(material.training, material.order), config, material.collate, draw)
-    exam = _loader(material.validation, config, material.collate) if validates else None
+    lessons = Ahead(_loader(Subset(material.training, material.order), config, material.collate, draw))
+    exam = Ahead(_loader(material.validation, config, material.collate)) if validates else None
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Advice about workers and logging intervals, of no use for a few items in memory.

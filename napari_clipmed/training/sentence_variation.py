@@ -43,11 +43,11 @@ def vary(finding: Finding, config: VariationConfig, rng: np.random.Generator) ->
 
 
 def _no_number(finding: Finding) -> str:
-    return replace(finding, areas=None).sentence
+    return finding.without_number().sentence
 
 
 def _places_only(finding: Finding) -> str:
-    return " and ".join(str(place) for place in finding.places) + "." if finding.places else finding.sentence
+    return finding.places_only
 
 
 def _side_only(finding: Finding) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
+from small_models import awake
 from torch import nn
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference import device
 from napari_clipmed.inference.device import choose_compute, spare_threads
+from napari_clipmed.models.clip_dsa import ClipDSA
+from napari_clipmed.models.folding import fold_batch_norms
 
 
 def test_the_reason_is_a_sentence_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +53,54 @@ def test_threads_are_capped_on_request_only() -> None:
         assert spare_threads() >= 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_card_without_bfloat16_gets_half_precision_and_a_processor_refuses_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ClipmedError, match="fp16"):
+        choose_compute("cpu", "fp16")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
+    compute = choose_compute()
+    assert (compute.device, compute.precision, compute.dtype) == ("cuda", "fp16", torch.float16)
+
+
+def test_folded_norms_change_nothing_in_float32_and_none_is_left() -> None:
+    torch.manual_seed(1)
+    network = awake(ClipDSA("clipmed-tiny"))
+    _give_statistics(network)
+    images = torch.rand(3, 3, 64, 64)
+    with torch.no_grad():
+        before = network.trunk(images)
+        after = choose_compute("cpu", "fp32").freeze(deepcopy(network)).trunk(images)
+    assert before.abs().max() > 0.1
+    assert (before - after).abs().max() < 1e-5 * before.abs().max()
+    frozen = choose_compute("cpu", "fp32").freeze(network)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in frozen.modules())
+
+
+def test_norms_that_depend_on_the_batch_are_not_folded() -> None:
+    with pytest.raises(ValueError, match="eval"):
+        fold_batch_norms(nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)).train())
+    alone = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1), nn.ReLU(), nn.BatchNorm2d(3)).eval()
+    assert fold_batch_norms(alone) == 0
+
+
+def test_a_frozen_network_keeps_heads_and_sentences_in_float32() -> None:
+    network = choose_compute("cpu", "bf16").freeze(ClipDSA("clipmed-tiny"))
+    assert {m.weight.dtype for m in network.visual.modules() if isinstance(m, nn.Conv2d)} == {torch.bfloat16}
+    rest = [p for name, p in network.named_parameters() if not name.startswith("visual.")]
+    rest += list(network.visual.attnpool.parameters())
+    assert {p.dtype for p in rest} == {torch.float32}
+
+
+def _give_statistics(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 2.0)
+            module.bias.data.uniform_(-0.2, 0.2)
 
 
 def test_a_placed_network_is_frozen_and_gives_nearly_the_same_in_bf16() -> None:

@@ -11,7 +11,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from napari_clipmed.errors import ClipmedError
-from napari_clipmed.inference.explain import METHODS, normalise_jointly, raw_cams, raw_method
+from napari_clipmed.inference.explain import METHODS, normalise_jointly, package_cams, raw_cams, raw_method
 from napari_clipmed.models.card import ModelEntry
 from napari_clipmed.models.clip_dsa import ClipDSA
 from napari_clipmed.models.loading import load_network
@@ -56,8 +56,8 @@ class WholeNetwork(nn.Module):
 def ours(network: ClipDSA, images: torch.Tensor, target: int, method: str) -> np.ndarray:
     with torch.no_grad():
         maps = network.trunk(images)
-    parts = raw_cams(network, {"AP": maps[:FRAMES], "LA": maps[FRAMES:]}, target, method)
-    return np.concatenate([parts["AP"], parts["LA"]])
+    parts = raw_cams(network, {"AP": maps[:FRAMES], "LA": maps[FRAMES:]}, [target], method)
+    return np.concatenate([parts["AP"][0], parts["LA"][0]])
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "eigencam"])
@@ -73,6 +73,37 @@ def test_equal_to_the_package_through_the_whole_network(
     mine = ours(network, images, target, method)
     assert full.max() > 0
     assert np.abs(mine / mine.max() - full / full.max()).max() < 1e-3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_all_classes_in_one_pass_are_those_of_the_package_one_by_one(
+    network: ClipDSA, images: torch.Tensor, method: str
+) -> None:
+    with torch.inference_mode():  # as the engine keeps them
+        maps = network.trunk(images)
+    network.requires_grad_(False)
+    views = {"AP": maps[:FRAMES], "LA": maps[FRAMES:]}
+    every = raw_cams(network, views, range(5), method)
+    for target in range(5):
+        theirs = package_cams(network, views, target, method)
+        largest = max(part.max() for part in theirs.values())
+        for name, part in theirs.items():
+            assert every[name].shape == (5, FRAMES, 2, 2)
+            assert np.abs(every[name][target] - part).max() <= 1e-3 * largest
+
+
+def test_more_classes_than_fit_into_one_pass_are_all_answered(
+    network: ClipDSA, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_clipmed.inference import explain
+
+    with torch.no_grad():
+        maps = network.trunk(images)
+    views = {"AP": maps[:FRAMES], "LA": maps[FRAMES:]}
+    together = raw_cams(network, views, range(5))
+    monkeypatch.setattr(explain, "CLASSES_AT_ONCE", 2)
+    apart = raw_cams(network, views, range(5))
+    assert np.allclose(together["AP"], apart["AP"], atol=1e-6 * together["AP"].max())
 
 
 def test_after_the_packages_own_stretching_the_maps_are_the_packages(
@@ -117,8 +148,8 @@ def test_a_single_view_uses_its_own_head(network: ClipDSA, images: torch.Tensor)
     with torch.no_grad():
         maps = network.trunk(images[:FRAMES])
     network.requires_grad_(False)
-    as_ap = raw_cams(network, {"AP": maps}, 1)["AP"]
-    as_la = raw_cams(network, {"LA": maps}, 1)["LA"]
+    as_ap = raw_cams(network, {"AP": maps}, [1])["AP"][0]
+    as_la = raw_cams(network, {"LA": maps}, [1])["LA"][0]
     assert as_ap.shape == as_la.shape == (FRAMES, 2, 2)
     assert not np.allclose(as_ap, as_la)
 

@@ -77,6 +77,42 @@ def test_the_answer_is_that_of_the_whole_network(
     assert np.abs(proposal.probability - expected.numpy()).max() < 1e-5
 
 
+def test_many_sentences_at_once_are_those_one_by_one(
+    engine: Engine, film: View, readings: list[int], segmentation_model: ModelEntry
+) -> None:
+    sentences = ["lower left lung", "upper right lung", "both lungs", "lower left lung"]
+    together = engine.segment_many(film, 0, sentences)
+    assert len(readings) == 1
+    alone = Engine(None, segmentation_model, device="cpu", precision="fp32")
+    for sentence, proposal in zip(sentences, together, strict=True):
+        assert proposal.prompt == sentence
+        expected = alone.segment(film, 0, sentence)
+        assert proposal.normalised_prompt == expected.normalised_prompt
+        assert np.abs(proposal.probability - expected.probability).max() < 1e-5
+    assert not np.array_equal(together[0].probability, together[1].probability)
+    assert engine.segment_many(film, 0, []) == []
+    with pytest.raises(ClipmedError, match="empty"):
+        engine.segment_many(film, 0, ["left lung", " "])
+
+
+@pytest.mark.parametrize("prompt", ["lower left lung", "infection", "bilateral infection, three areas"])
+def test_the_spread_over_wordings_is_that_of_the_single_answers(
+    engine: Engine, film: View, prompt: str
+) -> None:
+    ensemble = engine.segment_ensemble(film, 0, prompt)
+    assert len(set(ensemble.wordings)) == len(ensemble.wordings) >= 2
+    assert ensemble.wordings[0] == engine.segment(film, 0, prompt).normalised_prompt
+    assert ensemble.proposal.probability.shape == ensemble.spread.shape == (90, 120)
+    assert 0 < ensemble.spread.max() <= 0.5
+    logits = engine._decode(
+        engine._model(engine.segmentation, "segmentation", Progress()), film, 0, ensemble.wordings, Progress()
+    )
+    low, high = float(logits.sigmoid().amin()), float(logits.sigmoid().amax())
+    assert low - 1e-6 <= ensemble.proposal.probability.min()
+    assert ensemble.proposal.probability.max() <= high + 1e-6
+    assert ensemble.spread.max() <= (high - low) / 2 + 1e-6
+
+
 def test_the_patients_left_is_the_right_of_the_picture(engine: Engine, film: View) -> None:
     patient = engine.segment(film, 0, "lower left lung", "patient")
     picture = engine.segment(film, 0, "lower right lung", "picture")

@@ -251,3 +251,16 @@ def test_tokens_are_cut_but_end(tiny):
 
 def test_size_of_the_compact_network():
     assert count_parameters(CausalCLIPSeg.from_config(TINY)) < 1e6
+
+
+@pytest.mark.parametrize("context", [16, 12])
+def test_the_text_tower_over_the_sentence_only_is_open_clips_over_its_whole_context(tiny, context):
+    tokens = tiny.tokenize(["lower left lung", "right", "left left left right right right lung"])[:, :context]
+    whole = tiny.backbone.encode_text(F.pad(tokens, (0, 16 - tokens.shape[1])))
+    assert (tiny.encode_text(tokens) - whole).abs().max() < 1e-5 * whole.abs().max()
+
+
+def test_a_text_tower_that_reads_elsewhere_is_left_to_open_clip(tiny, monkeypatch):
+    tokens = tiny.tokenize(["lower left lung"])
+    monkeypatch.setattr(tiny.backbone, "text_pool_type", "last")
+    assert torch.equal(tiny.encode_text(tokens), tiny.backbone.encode_text(tokens))

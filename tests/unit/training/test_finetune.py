@@ -323,3 +323,35 @@ def test_killed_while_registering_leaves_no_model(
     registry = Registry([store.workspace.models])
     assert registry.list() == []
     assert registry.problems() == []
+
+
+@pytest.mark.parametrize("task", ["diagnosis", "segmentation"])
+def test_a_round_of_the_head_reads_every_picture_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
+    from napari_clipmed.models.clip_dsa import ClipDSA
+
+    read: list[int] = []
+    network, method = {"diagnosis": (ClipDSA, "trunk"), "segmentation": (CausalCLIPSeg, "separate")}[task]
+    original = getattr(network, method)
+
+    def counting(self, images):
+        read.append(len(images))
+        return original(self, images)
+
+    monkeypatch.setattr(network, method, counting)
+    if task == "diagnosis":
+        fill(store, 4)
+        base = diagnosis_model(tmp_path / "models")
+    else:
+        for number in range(6):
+            masked_film(store, "left" if number % 2 else "right", f"p{number}", number)
+        base = segmentation_model(tmp_path / "models")
+    round_plan = plan(store, task, base)
+    config = FinetuneConfig.default(task, "head", epochs=3)
+    read.clear()  # making the tiny model has read something too
+    finetune(store, base, round_plan, config=config, device="cpu")
+    examples = len(round_plan.training) + len(round_plan.validation)
+    frames = {"diagnosis": 2 * 4, "segmentation": 1}[task]
+    assert sum(read) == frames * examples
