@@ -101,6 +101,11 @@ class Subtraction:
         if not 0.0 <= self.landmark <= 1.0:
             raise ValueError(f"The landmark share must lie between 0 and 1, not at {self.landmark}")
 
+    @property
+    def active(self) -> bool:
+        """Whether any item subtracts at all."""
+        return any(item.operation is not MaskOperation.NONE for item in self.items)
+
     def shift_of(self, frame: int, item: MaskItem) -> tuple[float, float]:
         """Shift of the mask of frame number `frame` under its item."""
         own = next(((rows, columns) for number, rows, columns in self.frame_shifts if number == frame), None)

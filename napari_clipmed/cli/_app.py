@@ -20,7 +20,6 @@ COMMAND_MODULES = (
     "open_window",
     "inspect_study",
     "deidentify",
-    "export",
     "classify",
     "segment",
     "phantom",

@@ -43,6 +43,25 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
     return bytearray(frame.astype(frame.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
+def decodes_alone(uid: str) -> bool:
+    """Whether `decode_grey` reads this transfer syntax without pydicom, which copies each frame a lot."""
+    return uid in SYNTAXES and bool(imagecodecs.JPEG8.available)
+
+
+def decode_grey(stream: bytes, rows: int, columns: int) -> NDArray[Any]:
+    """One grey JPEG stream, lossless or 12-bit; the lock of the interpreter is free meanwhile.
+
+    Raises
+    ------
+    ValueError
+        When the stream holds another picture than (rows, columns).
+    """
+    frame: NDArray[Any] = imagecodecs.jpeg_decode(stream)
+    if frame.shape != (rows, columns):
+        raise ValueError(f"the stream holds {frame.shape} values")
+    return frame
+
+
 def register() -> None:
     """Make the plugin known to pydicom; safe to call again."""
     for syntax in SYNTAXES:

@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_color_lut, get_decoder
 from pydicom.pixels.decoders.base import Decoder
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID
 
 from napari_clipmed.errors import UnreadableFileError
 from napari_clipmed.io import codecs
 from napari_clipmed.io.dicom_headers import DicomFile, PixelElement, integer, text
-from napari_clipmed.io.fragments import compressed_frames, is_cut_jpeg_ls, stream_size
-from napari_clipmed.progress import Progress
+from napari_clipmed.io.fragments import is_cut_jpeg_ls, stream_size
 
 Frames = NDArray[Any]
 
@@ -45,6 +43,16 @@ class PixelLayout:
     planar: bool
     declared_frames: int | None
     kind: str
+
+    @property
+    def plain_grey(self) -> bool:
+        """Whether a decoded sample is a stored value, without sign, palette or colour."""
+        return (
+            self.samples == 1
+            and not self.signed
+            and self.kind == "integer"
+            and self.photometric.startswith("MONOCHROME")
+        )
 
     @property
     def frame_bits(self) -> int:
@@ -103,25 +111,6 @@ class Decoded:
     warnings: tuple[str, ...] = ()
 
 
-def decode(file: DicomFile, progress: Progress | None = None) -> Decoded:
-    """Decode all frames of a file.
-
-    Raises
-    ------
-    UnreadableFileError
-        When there is not one whole frame, or nobody decodes the transfer syntax.
-    """
-    name, element = file.path.name, file.pixels
-    if element is None:
-        raise UnreadableFileError(
-            f"{name} holds no image, only a header.", "Choose a file with pixel data, such as the run itself."
-        )
-    layout = PixelLayout.of(file.dataset, element.kind, name)
-    if element.encapsulated:
-        return _decode_compressed(file, element, layout, progress or Progress())
-    return _decode_native(file, element, layout)
-
-
 def luminance(colour: Frames) -> Frames:
     """RGB to grey (ITU-R BT.601), of the same integer type; a grey picture stored as RGB comes back exactly.
 
@@ -139,7 +128,7 @@ def luminance(colour: Frames) -> Frames:
 # -- native ------------------------------------------------------------------------------------------------
 
 
-def _decode_native(file: DicomFile, element: PixelElement, layout: PixelLayout) -> Decoded:
+def decode_native(file: DicomFile, element: PixelElement, layout: PixelLayout) -> Decoded:
     """Frames straight from the bytes of the file."""
     name = file.path.name
     whole = len(element.data) * 8 // layout.frame_bits
@@ -213,61 +202,7 @@ def _to_grey(frames: Frames, layout: PixelLayout, dataset: Dataset) -> Frames:
 # -- compressed --------------------------------------------------------------------------------------------
 
 
-def _decode_compressed(
-    file: DicomFile, element: PixelElement, layout: PixelLayout, progress: Progress
-) -> Decoded:
-    """Decode frame by frame, so that one bad frame costs one frame."""
-    name = file.path.name
-    decoder = _decoder(file.transfer_syntax, name)
-    streams = compressed_frames(element.data, layout.declared_frames, file.transfer_syntax == RLELossless)
-    if not streams:
-        raise UnreadableFileError(f"{name} holds no whole frame.", "The file was cut; export it again.")
-    frames: Frames | None = None
-    good: list[int] = []
-    fault = ""
-    for index, stream in enumerate(streams):
-        progress.step(f"Decoding {name}", index, len(streams))
-        try:
-            frame = _decode_frame(decoder, stream, layout, file.dataset, name)
-        except UnreadableFileError:
-            raise
-        except Exception as error:  # noqa: BLE001 - boundary: each codec raises its own; the frame is marked bad
-            fault = fault or type(error).__name__
-            continue
-        if frames is None:
-            frames = _room_for(len(streams), frame, name)
-        frames[index] = frame
-        good.append(index)
-    if frames is None:
-        raise UnreadableFileError(
-            f"None of the {len(streams)} frame(s) of {name} could be decoded "
-            f"({file.transfer_syntax.name}; {fault}).",
-            "The file is damaged; export it again, uncompressed if possible.",
-        )
-    return _mended(frames, good, name, layout.declared_frames)
-
-
-def _mended(frames: Frames, good: list[int], name: str, declared: int | None) -> Decoded:
-    """Put neighbours in the place of bad frames, and say what was wrong."""
-    notes = []
-    count = len(frames)
-    bad = tuple(sorted(set(range(count)) - set(good)))
-    for index in bad:
-        frames[index] = frames[max((g for g in good if g < index), default=good[0])]
-    if bad:
-        numbers = ", ".join(str(index + 1) for index in bad[:8]) + ("…" if len(bad) > 8 else "")
-        notes.append(
-            f"{len(bad)} of {count} frames of {name} could not be decoded (frame {numbers}); "
-            "the frame before is shown in their place."
-        )
-    if declared is None and count > 1:
-        notes.append(f"{name} does not say how many frames it has; {count} were found.")
-    if declared is not None and declared != count:
-        notes.append(f"{name} claims {declared} frames but holds {count}; those are shown.")
-    return Decoded(frames, bad, tuple(notes))
-
-
-def _decoder(syntax: UID, name: str) -> Decoder:
+def decoder_of(syntax: UID, name: str) -> Decoder:
     """The decoder of a transfer syntax, or a sentence."""
     codecs.register()
     try:
@@ -283,7 +218,7 @@ def _decoder(syntax: UID, name: str) -> Decoder:
     return decoder
 
 
-def _decode_frame(
+def decode_stream(
     decoder: Decoder, stream: bytes, layout: PixelLayout, dataset: Dataset, name: str
 ) -> Frames:
     """One compressed frame as grey (H, W)."""
@@ -298,6 +233,8 @@ def _decode_frame(
         raise ValueError(f"the stream holds {size} pixels")
     if is_cut_jpeg_ls(stream):
         raise ValueError("the stream was cut")
+    if codecs.decodes_alone(decoder.UID) and layout.plain_grey:
+        return _stored_bits_only(codecs.decode_grey(stream, layout.rows, layout.columns), layout)
     options = {
         "rows": layout.rows,
         "columns": layout.columns,
@@ -313,19 +250,14 @@ def _decode_frame(
     source = encapsulate([stream], has_bot=False)
     frame = codecs.decode(decoder, source, options)
     frame = frame.astype(frame.dtype.newbyteorder("="), copy=False)
-    if frame.ndim == 2 and frame.dtype.kind == "u" and int(frame.max(initial=0)) >= 2**layout.stored:
-        frame = _stored_bits(frame, layout)  # the stream kept bits above High Bit or below the stored ones
+    frame = _stored_bits_only(frame, layout)
     if layout.photometric == "PALETTE COLOR":
         return _to_grey(frame[None], layout, dataset)[0]
     return luminance(frame) if frame.ndim == 3 else frame  # pydicom has turned YBR into RGB
 
 
-def _room_for(count: int, frame: Frames, name: str) -> Frames:
-    """An empty run, if it fits into the memory that is free."""
-    if count * frame.nbytes > psutil.virtual_memory().available // 2:
-        raise UnreadableFileError(
-            f"The {count} frames of {name} need {count * frame.nbytes / 2**30:.1f} GiB, "
-            "more than half of the free memory.",
-            "Close other programs, or open it on a machine with more memory.",
-        )
-    return np.empty((count, *frame.shape), frame.dtype)
+def _stored_bits_only(frame: Frames, layout: PixelLayout) -> Frames:
+    """A frame without what its stream kept above High Bit or below the stored bits."""
+    if frame.ndim == 2 and frame.dtype.kind == "u" and int(frame.max(initial=0)) >= 2**layout.stored:
+        return _stored_bits(frame, layout)
+    return frame

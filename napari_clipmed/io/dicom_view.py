@@ -7,7 +7,7 @@ from dataclasses import replace
 from pydicom import Dataset
 
 from napari_clipmed.io.dicom_headers import DicomFile, number, text
-from napari_clipmed.io.dicom_pixels import decode
+from napari_clipmed.io.dicom_pixels import Decoded
 from napari_clipmed.io.enhanced import flattened
 from napari_clipmed.io.geometry import (
     angiogram_projection,
@@ -17,12 +17,13 @@ from napari_clipmed.io.geometry import (
     orientation_warnings,
 )
 from napari_clipmed.io.grey import ANGIOGRAPHY, to_grey
-from napari_clipmed.io.mask_module import file_subtraction, log_table
+from napari_clipmed.io.mask_module import file_subtraction, log_table, recommended_subtraction
+from napari_clipmed.io.run_decoder import decode
 from napari_clipmed.io.shutters import Mask, overlays_of, shutter_of
 from napari_clipmed.io.subtraction import flatness, has_bright_vessels, looks_subtracted, resubtracted
 from napari_clipmed.io.timing import frame_timing, motion, timing_guess
 from napari_clipmed.progress import Progress
-from napari_clipmed.study import Guess, Kind, MaskOperation, Overlay, Source, Topic, View
+from napari_clipmed.study import Guess, Kind, Overlay, Source, Topic, View
 
 CHEST_WORDS = ("CHEST", "THORAX", "LUNG", "RIB", "HEART")
 
@@ -35,9 +36,19 @@ def view_of(file: DicomFile, progress: Progress | None = None) -> View:
     UnreadableFileError
         When it holds no whole frame.
     """
+    return view_from(file, decode(file, progress))
+
+
+def view_from(file: DicomFile, decoded: Decoded, source_hash: str = "") -> View:
+    """The view of a file whose frames are decoded.
+
+    Parameters
+    ----------
+    source_hash : str
+        Given for frames that are not all there yet, and so are not worth hashing.
+    """
     name = file.path.name
     dataset = flattened(file.dataset)
-    decoded = decode(file, progress)
     grey = to_grey(decoded.frames, dataset, name)
     notes = [*file.warnings, *decoded.warnings, *grey.warnings]
     guesses = list(grey.guesses)
@@ -69,6 +80,7 @@ def view_of(file: DicomFile, progress: Progress | None = None) -> View:
         overlays=overlays,
         guesses=tuple(guesses),
         warnings=(*notes, *time_notes, *overlay_notes, *orientation_warnings(dataset, name)),
+        source_hash=source_hash,
     )
     return recommended(view, dataset) if angiogram else view
 
@@ -130,10 +142,9 @@ def recommended(view: View, dataset: Dataset) -> View:
     """The view as recommended for viewing: subtracted where a mask item says so, unless NAT overrules it."""
     offered = file_subtraction(dataset)
     view = replace(view, file_subtraction=offered, log_table=log_table(dataset))
-    wanted = any(item.operation is not MaskOperation.NONE for item in offered.items)
-    if wanted and text(dataset, "RecommendedViewingMode").upper() != "NAT":
+    if recommended_subtraction(dataset) is not None:
         return resubtracted(view, offered)
-    if wanted:
+    if offered.active:
         view = view.concluding(Guess(Topic.SUBTRACTION, "not applied", "Recommended Viewing Mode is NAT"))
     if not looks_subtracted(view.pixels):
         return view

@@ -387,7 +387,7 @@ def _save(dataset: Dataset, path: Path, frames: NDArray[np.generic], compress: C
 
 def _compress_jpeg_lossless(dataset: Dataset, frames: NDArray[Any]) -> None:
     """JPEG lossless, first-order prediction: what angiographs write, and what pydicom has no encoder for."""
-    bits = int(dataset.BitsStored)
+    bits = max(int(dataset.BitsStored), 8 * (frames.itemsize - 1) + 1)  # the encoder wants more than 8 of 16
     streams = [
         bytes(imagecodecs.jpeg_encode(frame, lossless=True, predictor=1, bitspersample=bits))
         for frame in frames

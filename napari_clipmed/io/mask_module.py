@@ -10,6 +10,12 @@ from napari_clipmed.io.dicom_headers import integer, items, number, numbers, tex
 from napari_clipmed.io.grey import is_inverse, lut_table
 from napari_clipmed.study import Intensity, MaskItem, MaskOperation, Subtraction
 
+MOST_ITEMS = 1_000
+"""Mask items that are read; a run has one or two."""
+
+FAR = 2**31
+"""Frame numbers beyond this are as good as this."""
+
 
 def file_subtraction(dataset: Dataset) -> Subtraction:
     """Mask items (perhaps none) and how the grey values follow the X-ray intensity.
@@ -22,27 +28,39 @@ def file_subtraction(dataset: Dataset) -> Subtraction:
     return Subtraction(tuple(mask_items(dataset)), intensity_of(dataset), falls_with_intensity(dataset))
 
 
+def recommended_subtraction(dataset: Dataset) -> Subtraction | None:
+    """What to subtract when the run is opened: nothing without mask items, or where NAT is recommended."""
+    offered = file_subtraction(dataset)
+    native = text(dataset, "RecommendedViewingMode").upper() == "NAT"
+    return offered if offered.active and not native else None
+
+
 def mask_items(dataset: Dataset) -> list[MaskItem]:
     """The items of the Mask Subtraction Sequence that can be understood, in file order."""
     found = []
-    for item in items(dataset, "MaskSubtractionSequence"):
+    for item in items(dataset, "MaskSubtractionSequence")[:MOST_ITEMS]:
         try:
             operation = MaskOperation(text(item, "MaskOperation").upper())
         except ValueError:
             continue
-        ranges = [int(frame) for frame in numbers(item, "ApplicableFrameRange")]
+        ranges = _frame_numbers(item, "ApplicableFrameRange")
         shift = numbers(item, "MaskSubPixelShift")
         found.append(
             MaskItem(
                 operation=operation,
-                mask_frames=tuple(int(frame) for frame in numbers(item, "MaskFrameNumbers")),
+                mask_frames=tuple(dict.fromkeys(_frame_numbers(item, "MaskFrameNumbers"))),
                 ranges=tuple(zip(ranges[::2], ranges[1::2], strict=False)),
                 averaging=max(integer(item, "ContrastFrameAveraging", 1), 1),
                 shift=(shift[0], shift[1]) if len(shift) == 2 else (0.0, 0.0),
-                tid_offset=integer(item, "TIDOffset", 1),
+                tid_offset=next(iter(_frame_numbers(item, "TIDOffset")), 1),
             )
         )
     return found
+
+
+def _frame_numbers(dataset: Dataset, keyword: str) -> list[int]:
+    """Frame numbers as far as any run could have them."""
+    return [int(np.clip(number, -FAR, FAR)) for number in numbers(dataset, keyword)]
 
 
 def intensity_of(dataset: Dataset) -> Intensity:

@@ -5,20 +5,21 @@ What a folder holds is listed in `listing`; here its entries become studies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from pydicom import Dataset
 
 from napari_clipmed.errors import UnreadableFileError
+from napari_clipmed.io.arriving import Arriving, first_tasks, provisional_view
 from napari_clipmed.io.dicom_headers import identity_of, is_dicom, read_dicom, text
-from napari_clipmed.io.dicom_view import kind_of, view_of
+from napari_clipmed.io.dicom_view import kind_of, view_from
 from napari_clipmed.io.grey import robust_window
 from napari_clipmed.io.images import is_picture, read_picture
 from napari_clipmed.io.listing import StudyEntry, entries_of, holds_several, list_studies
 from napari_clipmed.io.quiet import quiet_pydicom
+from napari_clipmed.io.run_decoder import RunDecoder, decode_runs, one_by_one
 from napari_clipmed.io.timing import frame_index
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import (
@@ -35,9 +36,16 @@ from napari_clipmed.study import (
 
 ORDER = {Projection.AP: 0, Projection.PA: 0, Projection.OBLIQUE: 1, Projection.UNKNOWN: 1, Projection.LA: 2}
 
+READING = "Reading frame"
+
+Show = Callable[[Arriving], None]
+"""Receives a study of which the first picture can be shown, on the thread that reads it."""
+
 
 @quiet_pydicom
-def open_study(path: str | Path | Sequence[str | Path], progress: Progress | None = None) -> Study:
+def open_study(
+    path: str | Path | Sequence[str | Path], progress: Progress | None = None, show: Show | None = None
+) -> Study:
     """Open a file, a folder, or the files of one examination.
 
     Parameters
@@ -48,6 +56,9 @@ def open_study(path: str | Path | Sequence[str | Path], progress: Progress | Non
         that belong together.
     progress : Progress, optional
         Told about every frame; may cancel.
+    show : callable, optional
+        Receives the study as soon as its first picture can be shown, where the rest takes its time; see
+        `Arriving`. It may be called again with the next study, when one of several turns out to be broken.
 
     Returns
     -------
@@ -67,24 +78,24 @@ def open_study(path: str | Path | Sequence[str | Path], progress: Progress | Non
                 f"There is no file or folder {path}.", "Check the spelling of the path."
             )
         if holds_several(path):
-            return _open_first(list_studies(path, progress), path, progress)
-        return open_entry(_single_entry(path), progress)
-    return _open_list([Path(part) for part in path], progress)
+            return _open_first(list_studies(path, progress), path, progress, show)
+        return open_entry(_single_entry(path), progress, show)
+    return _open_list([Path(part) for part in path], progress, show)
 
 
 @quiet_pydicom
-def open_entry(entry: StudyEntry, progress: Progress | None = None) -> Study:
-    """Open one entry of `list_studies`."""
+def open_entry(entry: StudyEntry, progress: Progress | None = None, show: Show | None = None) -> Study:
+    """Open one entry of `list_studies`; the other parameters are those of `open_study`."""
     progress = progress or Progress()
-    reader = _open_dicom if is_dicom(entry.paths[0]) else _open_pictures
-    study = reader(entry, progress)
+    dicom = is_dicom(entry.paths[0])
+    study = _open_dicom(entry, progress, show) if dicom else _open_pictures(entry, progress)
     return replace(study, warnings=(*entry.notes, *study.warnings))
 
 
 # -- lists and folders -------------------------------------------------------------------------------------
 
 
-def _open_list(paths: list[Path], progress: Progress) -> Study:
+def _open_list(paths: list[Path], progress: Progress, show: Show | None) -> Study:
     """Files that a person chose together."""
     missing = [path.name for path in paths if not path.is_file()]
     if not paths or missing:
@@ -93,10 +104,10 @@ def _open_list(paths: list[Path], progress: Progress) -> Study:
             "Choose one or two files.",
         )
     if len(paths) == 1:
-        return open_study(paths[0], progress)
+        return open_study(paths[0], progress, show)
     entries = entries_of(paths, progress)
     if len(entries) == 1:
-        return open_entry(entries[0], progress)
+        return open_entry(entries[0], progress, show)
     if not entries:
         raise UnreadableFileError(
             "None of the chosen files is an image.", "Choose DICOM, PNG, JPEG or TIFF files."
@@ -112,16 +123,16 @@ def _open_list(paths: list[Path], progress: Progress) -> Study:
         )
         first, second = entries
         both = replace(first, paths=first.paths + second.paths, sops=first.sops + second.sops, pairing=chosen)
-        return open_entry(both, progress)
-    return _open_first(entries, paths[0].parent, progress)
+        return open_entry(both, progress, show)
+    return _open_first(entries, paths[0].parent, progress, show)
 
 
-def _open_first(entries: list[StudyEntry], folder: Path, progress: Progress) -> Study:
+def _open_first(entries: list[StudyEntry], folder: Path, progress: Progress, show: Show | None) -> Study:
     """The first entry that can be shown, with a warning that names the others."""
     notes: list[str] = []
     for index, entry in enumerate(entries):
         try:
-            study = open_entry(entry, progress)
+            study = open_entry(entry, progress, show)
         except UnreadableFileError as error:
             notes.append(error.message)
             continue
@@ -161,32 +172,67 @@ def _single_entry(path: Path) -> StudyEntry:
 # -- opening -----------------------------------------------------------------------------------------------
 
 
-def _open_dicom(entry: StudyEntry, progress: Progress) -> Study:
+def _open_dicom(entry: StudyEntry, progress: Progress, show: Show | None) -> Study:
     """Decode the files of an entry; a broken plane leaves the other one."""
+    runs: list[RunDecoder] = []
     views: list[View] = []
-    headers: list[Dataset] = []
-    notes: list[str] = []
+    faults: list[UnreadableFileError] = []
     for path in entry.paths:
         try:
-            file = read_dicom(path)
-            views.append(view_of(file, progress))
-            headers.append(file.dataset)
-        except UnreadableFileError as error:
-            if len(entry.paths) == 1 or (path == entry.paths[-1] and not views):
-                raise
-            notes.append(f"One view is missing: {error.message}")
+            runs.append(RunDecoder(read_dicom(path)))
+        except UnreadableFileError as fault:
+            faults.append(fault)
+    arriving = None if show is None else _shown_early(entry, runs, progress, show)
+    if arriving is None:
+        decode_runs(runs, one_by_one(runs), progress, READING)
+    else:
+        decode_runs(arriving.runs, arriving.nearest_first(), progress, READING, arriving.tell)
+    progress.step("Checking the pixels")
+    for run in tuple(runs):
+        try:
+            views.append(view_from(run.file, run.finished()))
+        except UnreadableFileError as fault:
+            faults.append(fault)
+            runs.remove(run)
+    if not views:
+        raise faults[-1]
+    study = _study_of(entry, runs, views)
+    missing = (f"One view is missing: {fault.message}" for fault in faults)
+    return replace(study, warnings=(*missing, *study.warnings))
+
+
+def _shown_early(
+    entry: StudyEntry, runs: Sequence[RunDecoder], progress: Progress, show: Show
+) -> Arriving | None:
+    """Decode the first frames of every run, and show them where the rest takes its time."""
+    decode_runs(runs, first_tasks(runs), progress, READING)
+    if all(run.tried.all() for run in runs):
+        return None
+    views = [view for run in runs if (view := provisional_view(run)) is not None]
+    if len(views) < len(runs):
+        return None
+    study = _study_of(entry, runs, views)
+    run_of = {id(view): run for view, run in zip(views, runs, strict=True)}
+    arriving = Arriving(study, [run_of[id(view)] for view in study.views])
+    show(arriving)
+    return arriving
+
+
+def _study_of(entry: StudyEntry, runs: Sequence[RunDecoder], views: Sequence[View]) -> Study:
+    """The views of an entry as one study."""
+    headers = [run.file.dataset for run in runs]
     kind, why = kind_of(headers[0])
     pairing = entry.pairing if len(views) > 1 else None
+    notes = []
     if pairing is not None and pairing.value in ("angles", "chosen together"):
         notes.append(f"The two views were paired by {pairing.value} only: {pairing.reason}.")
-    synthetic = any(text(header, "SyntheticData").upper() == "YES" for header in headers)
     ordered = in_order(views)
     return Study(
         views=ordered,
         kind=kind,
         pairing=pairing,
         identity=identity_of(headers[0]),
-        synthetic=synthetic,
+        synthetic=any(text(header, "SyntheticData").upper() == "YES" for header in headers),
         title=title_of(kind, ordered),
         guesses=() if why is None else (why,),
         warnings=tuple(notes),

@@ -65,7 +65,7 @@ class SubtractedFrames(LazyFrames):
         self.native, self.how, self.rescale = native, how, rescale
         self._log_table = log_table
         self._frames, self._masks = Recent(FRAME_BUDGET), Recent(MASK_BUDGET)
-        self._items = tuple(self._item_of(number) for number in range(1, len(native) + 1))
+        self._items = _items_of_frames(how, len(native))
 
     @property
     def is_subtracted(self) -> NDArray[np.bool_]:
@@ -136,11 +136,31 @@ class SubtractedFrames(LazyFrames):
         """Frame numbers as indices, without those outside the run."""
         return [number - 1 for number in numbers if 1 <= number <= len(self)]
 
-    def _item_of(self, number: int) -> MaskItem | None:
-        """The first item that applies to a frame and whose mask exists."""
-        return next(
-            (i for i in self.how.items if i.applies_to(number) and self._inside(i.masks_of(number))), None
-        )
+
+def _items_of_frames(how: Subtraction, count: int) -> list[MaskItem | None]:
+    """For each frame the first item that applies to it and whose mask exists."""
+    numbers = np.arange(1, count + 1)
+    found: list[MaskItem | None] = [None] * count
+    for item in reversed(how.items):
+        masks = item.masks_of(numbers)  # type: ignore[arg-type]  # arithmetic on all frames at once
+        usable = np.zeros(count, bool)
+        for mask in masks:
+            usable |= (mask >= 1) & (mask <= count)
+        for index in np.flatnonzero(usable & _applies(item, count)):
+            found[index] = item
+    return found
+
+
+def _applies(item: MaskItem, count: int) -> NDArray[np.bool_]:
+    """Which frames lie in the ranges of an item, (T,); fast for thousands of ranges too."""
+    if not item.ranges:
+        return np.ones(count, bool)
+    first, last = np.array(item.ranges, dtype=np.int64).T
+    sound = (first <= last) & (last >= 1) & (first <= count)
+    steps = np.zeros(count + 1, np.int64)
+    np.add.at(steps, np.clip(first[sound], 1, count) - 1, 1)
+    np.add.at(steps, np.clip(last[sound], 1, count), -1)
+    return np.cumsum(steps[:-1]) > 0
 
 
 def to_log(frame: NDArray[Any], intensity: Intensity, table: Floats | None = None) -> Floats:

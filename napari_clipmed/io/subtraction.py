@@ -63,8 +63,7 @@ def resubtracted(view: View, wanted: Subtraction | None) -> View:
         With `subtraction`, window, guesses and warnings that fit; source hash, times and all else stay.
     """
     plain = _native(view)
-    active = wanted is not None and any(item.operation is not MaskOperation.NONE for item in wanted.items)
-    if wanted is None or not active:
+    if wanted is None or not wanted.active:
         return plain
     frames = SubtractedFrames(plain.pixels, wanted, view.log_table)
     done = frames.is_subtracted
