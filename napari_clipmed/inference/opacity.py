@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.progress import Progress
-from napari_clipmed.study import View
+from napari_clipmed.study import Intensity, View
 
 FEWEST_FRAMES = 4
 """A curve of fewer points has no rise, peak and fall."""
@@ -141,6 +141,19 @@ def opacity_of(view: View, progress: Progress | None = None) -> OpacityRun:
     known = view.timing.known
     times = view.timing.times_ms[indices] / 1000.0 if known else indices + 1.0
     return OpacityRun(frames, np.asarray(times, dtype=np.float64), indices, known, (height, width), step)
+
+
+def darkness_of(view: View, frame: int) -> NDArray[np.float32]:
+    """How dark each pixel of one frame is, (H, W) float32, proportional to what absorbs where that is known.
+
+    Subtracted frames and frames logarithmic to the intensity are turned over; linear ones are logged first.
+    Unlike opacity it has no ground of its own: a profile across a vessel finds that beside the vessel.
+    """
+    greys = np.asarray(view.pixels[frame], dtype=np.float32)
+    said = view.file_subtraction
+    if not view.subtracted and said is not None and said.intensity is Intensity.LINEAR:
+        greys = np.log1p(np.maximum(greys, 0))
+    return -greys
 
 
 def ground_of(frame: NDArray[np.float32], low: float, high: float) -> float:
