@@ -20,6 +20,7 @@ COMMAND_MODULES = (
     "open_window",
     "inspect_study",
     "deidentify",
+    "export",
     "classify",
     "segment",
     "phantom",

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, map_coordinates
 
+from napari_clipmed.export.look import windowed
+from napari_clipmed.export.stamp import font_of
 from napari_clipmed.inference.colour_maps import VIRIDIS
 from napari_clipmed.inference.results import Diagnosis, Saliency
 from napari_clipmed.study import Study, View
@@ -29,9 +31,7 @@ _PAPER, _INK, _QUIET = (18, 18, 20), (235, 235, 235), (150, 155, 162)
 
 def grey_frame(view: View, frame: int) -> NDArray[np.uint8]:
     """A frame in its display window, uint8 (H, W)."""
-    low, high = view.window.low, view.window.high
-    greys = (view.pixels[frame].astype(np.float32) - low) / max(high - low, 1e-9)
-    return (np.clip(greys, 0, 1) * 255).astype(np.uint8)
+    return windowed(view.pixels[frame], view.window)
 
 
 def heat_on(
@@ -102,7 +102,8 @@ def _heading(study: Study, diagnosis: Diagnosis, saliency: Saliency, width: int)
     head = Image.new("RGB", (width, MARGIN + LINE * len(lines)), _PAPER)
     draw = ImageDraw.Draw(head)
     for number, line in enumerate(lines):
-        draw.text((MARGIN, MARGIN // 2 + number * LINE), line, fill=_QUIET if number else _INK, font=_font())
+        place = (MARGIN, MARGIN // 2 + number * LINE)
+        draw.text(place, line, fill=_QUIET if number else _INK, font=font_of(13))
     return head
 
 
@@ -121,7 +122,7 @@ def _block(view: View, name: str, saliency: Saliency) -> Image.Image:
         x, y = MARGIN + place % COLUMNS * step[0], MARGIN + place // COLUMNS * step[1]
         picture = Image.fromarray(heat_on(grey_frame(view, int(frame)), heat, box))
         block.paste(picture.resize(tile, Image.Resampling.BILINEAR), (x, y + LINE))
-        draw.text((x, y), f"{name}  {_when(view, int(frame))}", fill=_QUIET, font=_font())
+        draw.text((x, y), f"{name}  {_when(view, int(frame))}", fill=_QUIET, font=font_of(13))
         if frame == decisive and heat.max() > 0:
             edge = (x - 2, y + LINE - 2, x + tile[0] + 1, y + LINE + tile[1] + 1)
             draw.rectangle(edge, outline=MASK_COLOUR, width=2)
@@ -132,7 +133,3 @@ def _when(view: View, frame: int) -> str:
     """Frame number as people count, and its time where it is known."""
     time = f"  {view.timing.times_ms[frame] / 1000:.2f} s" if view.timing.known else ""
     return f"frame {frame + 1}{time}"
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=13)
