@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import psutil
-from pydicom import Dataset, dcmread
-from pydicom.filereader import read_dataset, read_file_meta_info
+from pydicom import Dataset
+from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
@@ -36,8 +36,9 @@ UNDEFINED = 0xFFFFFFFF
 KNOWN_BY = ("SOPClassUID", "Rows", "Modality", "PatientID", "DirectoryRecordSequence")
 """A data set with none of these is taken for something else that only looked like DICOM."""
 
-INFLATED_LIMIT = 2**30
-"""A deflated file may unpack to a gibibyte; a run of 1,000 frames of 512² with 16 bits needs half of it."""
+INFLATED_SMALL, INFLATED_RATIO, INFLATED_LIMIT = 2**26, 100, 2**30
+"""A deflated file may unpack to 64 MiB, or a hundred times its size (X-ray images: twice), but never to more
+than a gibibyte; a run of 1,000 frames of 512² with 16 bits needs half of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,19 +154,14 @@ def _read(path: Path, file: _HonestReader, with_pixels: bool, only: Sequence[str
     notes: list[str] = []
     source: BinaryIO = file
     preamble = file.read(132)[128:] == b"DICM"
-    file.seek(0)
-    meta = read_file_meta_info(str(path)) if preamble else Dataset()
+    file.seek(132 if preamble else 0)
+    meta = read_dataset(file, False, True, stop_when=_after_meta)
     syntax = text(meta, "TransferSyntaxUID")
     if syntax == DeflatedExplicitVRLittleEndian:
-        source = io.BytesIO(_inflate(file, 144 + int(meta.FileMetaInformationGroupLength), path.name))
-        dataset = read_dataset(source, False, True, stop_when=_at_pixels)
-        implicit, little = False, True
-    else:
-        wanted = None if only is None else list(only)
-        whole = dcmread(source, stop_before_pixels=True, force=True, specific_tags=wanted)
-        syntax = syntax or text(whole.file_meta, "TransferSyntaxUID")
-        implicit, little = (bool(flag) for flag in whole.original_encoding)
-        dataset = whole
+        source = io.BytesIO(_inflate(file, path.name))
+    tags: list[BaseTag | int] | None = None if only is None else [Tag(keyword) for keyword in only]
+    dataset = read_dataset(source, *_encoding(source, syntax), stop_when=_at_pixels, specific_tags=tags)
+    implicit, little = (bool(flag) for flag in dataset.original_encoding)
     if not any(keyword in dataset for keyword in KNOWN_BY):
         raise UnreadableFileError(
             f"{path.name} is a DICOM file without an image."
@@ -186,13 +182,33 @@ def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
     return tag in PIXEL_TAGS
 
 
-def _inflate(file: BinaryIO, start: int, name: str) -> bytes:
+def _after_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return tag >> 16 != 2
+
+
+def _encoding(file: BinaryIO, syntax: str) -> tuple[bool, bool]:
+    """Whether the header is implicit and whether it is little endian; looked up in its first element.
+
+    pydicom's `dcmread` would do this as well, but it also unpacks a deflated file of any size.
+    """
+    place = file.tell()
+    head = file.read(6)
+    file.seek(place)
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    big = explicit and (syntax == ExplicitVRBigEndian or (not syntax and head[1:2] > b"\3"))
+    return not explicit, not big
+
+
+def _inflate(file: BinaryIO, name: str) -> bytes:
     """Unpack a deflated data set, up to a limit: a small file can claim to be gigabytes of zeros."""
-    file.seek(start)
+    packed = file.read()
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
-    unpacked = engine.decompress(file.read(), INFLATED_LIMIT)
+    limit = min(max(INFLATED_SMALL, INFLATED_RATIO * len(packed)), INFLATED_LIMIT)
+    unpacked = engine.decompress(packed, limit)
     if engine.unconsumed_tail:
-        raise UnreadableFileError(f"{name} unpacks to more than 1 GiB.", "Export it without deflation.")
+        raise UnreadableFileError(
+            f"{name} unpacks to more than {limit / 2**20:,.0f} MiB.", "Export it without deflation."
+        )
     return unpacked
 
 

@@ -222,6 +222,9 @@ def test_a_deflated_bomb_is_not_unpacked(make_run, monkeypatch) -> None:
     monkeypatch.setattr(dicom_headers, "INFLATED_LIMIT", 100_000)
     with pytest.raises(UnreadableFileError, match="unpacks to more"):
         open_study(path)
+    path.write_bytes(path.read_bytes()[132:])  # without the preamble just the same
+    with pytest.raises(UnreadableFileError, match="unpacks to more"):
+        open_study(path)
 
 
 def test_malformed_values_count_as_absent(make_run, frames) -> None:
