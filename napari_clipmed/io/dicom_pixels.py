@@ -20,7 +20,7 @@ from pydicom.uid import UID
 from napari_clipmed.errors import UnreadableFileError
 from napari_clipmed.io import codecs
 from napari_clipmed.io.dicom_headers import DicomFile, PixelElement, integer, text
-from napari_clipmed.io.fragments import is_cut_jpeg_ls, stream_size
+from napari_clipmed.io.streams import fault_of
 
 Frames = NDArray[Any]
 
@@ -228,11 +228,9 @@ def decode_stream(
             f"{len(stream):,} bytes cannot hold.",
             "The header is wrong or the file is damaged; export it again.",
         )
-    size = stream_size(stream)
-    if size not in (None, (layout.rows, layout.columns)):
-        raise ValueError(f"the stream holds {size} pixels")
-    if is_cut_jpeg_ls(stream):
-        raise ValueError("the stream was cut")
+    fault = fault_of(stream, (layout.rows, layout.columns))
+    if fault:
+        raise ValueError(fault)
     if codecs.decodes_alone(decoder.UID) and layout.plain_grey:
         return _stored_bits_only(codecs.decode_grey(stream, layout.rows, layout.columns), layout)
     options = {

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-ITEM = b"\xfe\xff\x00\xe0"
-STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")
-"""The first bytes of a JPEG or JPEG-LS stream, a JPEG 2000 codestream and a JP2 file."""
+from napari_clipmed.io.streams import CODESTREAM, JP2, JPEG_START
 
-FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
-"""Markers of a frame header: SOF0 to SOF15 of JPEG, SOF55 of JPEG-LS."""
+ITEM = b"\xfe\xff\x00\xe0"
+STARTS = (JPEG_START + b"\xff", CODESTREAM, JP2)
+"""The first bytes of a JPEG or JPEG-LS stream, a JPEG 2000 codestream and a JP2 file."""
 
 
 def compressed_frames(data: bytes, declared: int | None, one_fragment_each: bool = False) -> list[bytes]:
@@ -83,31 +82,3 @@ def _fragments(data: bytes) -> tuple[tuple[int, ...], list[tuple[int, bytes]], b
     offsets = tuple(int(offset) for offset in np.frombuffer(table[: len(table) // 4 * 4], "<u4"))
     first = 8 + len(table)
     return offsets, [(start - first, body) for start, body in fragments if body], cut
-
-
-def stream_size(stream: bytes) -> tuple[int, int] | None:
-    """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 stream itself claims; None where it does not say.
-
-    A decoder makes room for this size, so it is compared with the header before one is called.
-    """
-    if stream.startswith(b"\xff\x4f\xff\x51"):  # JPEG 2000: SIZ follows at once
-        x1, y1, x0, y0 = (int.from_bytes(stream[at : at + 4], "big") for at in (8, 12, 16, 20))
-        return y1 - y0, x1 - x0
-    position = 2
-    while stream[:2] == b"\xff\xd8" and position + 9 <= len(stream) and stream[position] == 0xFF:
-        marker = stream[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if marker in FRAME_HEADERS:
-            height, width = (
-                int.from_bytes(stream[position + at : position + at + 2], "big") for at in (5, 7)
-            )
-            return height, width
-        position += 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
-    return None
-
-
-def is_cut_jpeg_ls(stream: bytes) -> bool:
-    """Whether a JPEG-LS stream lacks its end; CharLS searches such a stream for most of a minute."""
-    return b"\xff\xf7" in stream[:64] and b"\xff\xd9" not in stream.rstrip(b"\0")[-4:]  # some pad with 0xFF
