@@ -7,12 +7,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OUT    ?= out
+N      ?= 5000
+SEED   ?= 1
 
 # Off-screen windows: a display of our own, unless there is one.
 WINDOW := $(if $(DISPLAY)$(WAYLAND_DISPLAY),,xvfb-run -a -s "-screen 0 1366x768x24")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint benchmark train clean system
+.PHONY: help demo test lint benchmark fuzz train clean system
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +43,9 @@ test: lint ## Everything that must be true before a change lands
 benchmark: $(READY) ## Longer runs: test-set figures of the shipped models, timings
 	$(BIN)/napari-clipmed phantom dsa --n 600 --seed 20260101 --out $(OUT)/benchmark/dsa --format npz
 	$(BIN)/napari-clipmed evaluate clip-dsa --data $(OUT)/benchmark/dsa --split test --json
+
+fuzz: $(READY) ## Damage N files at random (SEED=…) and read each in a guarded child; fails if one is not a study or a sentence
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/fuzz/fuzz.py --n $(N) --seed $(SEED) --save $(OUT)/fuzz
 
 clean: ## Remove what was built, never what a person made
 	rm -rf build dist $(OUT) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -9,13 +9,14 @@ from __future__ import annotations
 import io
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import psutil
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
@@ -35,6 +36,13 @@ PIXEL_TAGS = {Tag(0x7FE0, 0x0008): "float", Tag(0x7FE0, 0x0009): "double", Tag(0
 UNDEFINED = 0xFFFFFFFF
 KNOWN_BY = ("SOPClassUID", "Rows", "Modality", "PatientID", "DirectoryRecordSequence")
 """A data set with none of these is taken for something else that only looked like DICOM."""
+
+MOST_ELEMENTS, MOST_READS = 20_000, 600_000
+"""Elements at the top of a header (a real one has hundreds), and reads of the parser, some three an element;
+an enhanced run of 1,000 frames needs a sixth of them."""
+
+LONGEST_SEQUENCE, MOST_ITEMS = 2**22, 20_000
+"""Bytes and items of a sequence that is looked into; the groups of 5,000 frames take half of either."""
 
 INFLATED_SMALL, INFLATED_RATIO, INFLATED_LIMIT = 2**26, 100, 2**30
 """A deflated file may unpack to 64 MiB, or a hundred times its size (X-ray images: twice), but never to more
@@ -75,18 +83,50 @@ class DicomFile:
     warnings: tuple[str, ...] = field(default=())
 
 
+class _EndlessHeaderError(Exception):
+    """Raised out of pydicom's parser."""
+
+
+class _Patience:
+    """Counts the reads of a parser: hundreds of megabytes of zeros are millions of empty elements to it."""
+
+    def __init__(self) -> None:
+        self.left = MOST_READS
+
+    def spend(self) -> None:
+        """Count one read; raises when there were too many for a real header."""
+        self.left -= 1
+        if self.left < 0:
+            raise _EndlessHeaderError
+
+
 class _HonestReader(io.BufferedReader):
     """A file that never allocates more than it holds, however long an element claims to be."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
         self.size = path.stat().st_size
+        self.patience = _Patience()
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read at most what is left."""
+        self.patience.spend()
         if size is None or size < 0:
             return super().read()
         return super().read(min(size, max(self.size - self.tell(), 0)))
+
+
+class _Unpacked(io.BytesIO):
+    """An inflated data set; bytes in memory are honest about their size."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.patience = _Patience()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read, and count it."""
+        self.patience.spend()
+        return super().read(size)
 
 
 def is_dicom(path: str | Path) -> bool:
@@ -138,9 +178,9 @@ def read_dicom(path: Path, with_pixels: bool = True, only: Sequence[str] | None 
             return _read(path, file, with_pixels, only)
     except UnreadableFileError:
         raise
-    except (RecursionError, MemoryError) as error:
+    except (RecursionError, MemoryError, _EndlessHeaderError) as error:
         raise UnreadableFileError(
-            f"{name} is nested too deeply or claims too much to be a real image.", "Export it again."
+            f"The header of {name} is too deep or too long to be that of a real image.", "Export it again."
         ) from error
     except Exception as error:  # noqa: BLE001 - boundary: pydicom raises nearly any type on a broken header
         raise UnreadableFileError(
@@ -158,9 +198,9 @@ def _read(path: Path, file: _HonestReader, with_pixels: bool, only: Sequence[str
     meta = read_dataset(file, False, True, stop_when=_after_meta)
     syntax = text(meta, "TransferSyntaxUID")
     if syntax == DeflatedExplicitVRLittleEndian:
-        source = io.BytesIO(_inflate(file, path.name))
+        source = _Unpacked(_inflate(file, path.name))
     tags: list[BaseTag | int] | None = None if only is None else [Tag(keyword) for keyword in only]
-    dataset = read_dataset(source, *_encoding(source, syntax), stop_when=_at_pixels, specific_tags=tags)
+    dataset = read_dataset(source, *_encoding(source, syntax), stop_when=_pixels_or_end(), specific_tags=tags)
     implicit, little = (bool(flag) for flag in dataset.original_encoding)
     if not any(keyword in dataset for keyword in KNOWN_BY):
         raise UnreadableFileError(
@@ -178,8 +218,16 @@ def _read(path: Path, file: _HonestReader, with_pixels: bool, only: Sequence[str
     return DicomFile(path, dataset, UID(syntax), little, element, tuple(notes))
 
 
-def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return tag in PIXEL_TAGS
+def _pixels_or_end() -> Callable[[BaseTag, str | None, int], bool]:
+    """Where to stop reading a header: at the pixels; a header of too many elements raises."""
+    left = iter(range(MOST_ELEMENTS))
+
+    def stop(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        if next(left, None) is None:
+            raise _EndlessHeaderError
+        return tag in PIXEL_TAGS
+
+    return stop
 
 
 def _after_meta(tag: BaseTag, _vr: str | None, _length: int) -> bool:
@@ -234,10 +282,29 @@ def _pixel_element(file: BinaryIO, implicit: bool, little: bool) -> PixelElement
 def value(dataset: Dataset, keyword: str) -> Any:
     """A value, or None where it is absent, empty or malformed."""
     try:
+        if _is_endless(dataset.get_item(keyword) if keyword in dataset else None):
+            return None
         found = dataset.get(keyword)
     except Exception:  # noqa: BLE001 - boundary: a malformed value may raise anything; it counts as absent
         return None
     return None if found is None or found == "" else found
+
+
+def _is_endless(element: DataElement | RawDataElement | None) -> bool:
+    """Whether a sequence that was not parsed yet is too long to be real."""
+    raw = element.value if isinstance(element, RawDataElement) else None
+    if raw is None or len(raw) <= MOST_ITEMS * 8:
+        return False
+    return len(raw) > LONGEST_SEQUENCE or raw.count(b"\xfe\xff\x00\xe0") > MOST_ITEMS
+
+
+def elements(dataset: Dataset) -> Iterator[DataElement]:
+    """The elements of a data set; malformed ones are passed over."""
+    for tag in list(dataset.keys()):
+        try:
+            yield dataset[tag]
+        except Exception:  # noqa: BLE001 - boundary: a malformed value may raise anything; it counts as absent
+            continue
 
 
 def text(dataset: Dataset, keyword: str) -> str:

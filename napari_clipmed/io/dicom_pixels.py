@@ -57,8 +57,14 @@ class PixelLayout:
     @property
     def frame_bits(self) -> int:
         """Bits that a native frame takes."""
-        samples = 2 if self.photometric == "YBR_FULL_422" else self.samples
+        samples = 2 if self.halved_colour else self.samples
         return self.rows * self.columns * samples * self.allocated
+
+    @property
+    def halved_colour(self) -> bool:
+        """Whether two neighbours share their colour: Y1 Y2 Cb Cr."""
+        whole_pairs = self.samples == 3 and self.allocated == 8 and self.columns % 2 == 0
+        return self.photometric == "YBR_FULL_422" and whole_pairs
 
     @classmethod
     def of(cls, dataset: Dataset, kind: str, name: str) -> PixelLayout:
@@ -74,13 +80,19 @@ class PixelLayout:
                 f"{name} stores {allocated} bits a pixel, which no angiograph or X-ray does.",
                 "Export it again.",
             )
+        samples = max(integer(dataset, "SamplesPerPixel", 1), 1)
+        if samples > 4 or (allocated == 1 and samples > 1):
+            raise UnreadableFileError(
+                f"{name} claims {samples} samples a pixel, which is neither grey nor colour.",
+                "Export it again.",
+            )
         stored = integer(dataset, "BitsStored", allocated)
         stored = stored if 0 < stored <= allocated else allocated
         frames = integer(dataset, "NumberOfFrames", 0)
         return cls(
             rows=rows,
             columns=columns,
-            samples=max(integer(dataset, "SamplesPerPixel", 1), 1),
+            samples=samples,
             allocated=allocated,
             stored=stored,
             high_bit=integer(dataset, "HighBit", stored - 1),
@@ -148,7 +160,7 @@ def decode_native(file: DicomFile, element: PixelElement, layout: PixelLayout) -
     if whole < declared:
         notes.append(f"{name} claims {declared} frames but holds {whole} whole ones; those are shown.")
     frames = _unpack(element.data, layout, count, file.little_endian)
-    return Decoded(_to_grey(frames, layout, file.dataset), warnings=tuple(notes))
+    return Decoded(_to_grey(frames, layout, file.dataset, name), warnings=tuple(notes))
 
 
 def _unpack(data: bytes, layout: PixelLayout, count: int, little: bool) -> Frames:
@@ -162,7 +174,7 @@ def _unpack(data: bytes, layout: PixelLayout, count: int, little: bool) -> Frame
     dtype = np.dtype(f"{'<' if little else '>'}{letter}{layout.allocated // 8}")
     values = np.frombuffer(data, dtype, count=bits // layout.allocated)
     values = values.astype(dtype.newbyteorder("="))  # a writable copy
-    if layout.photometric == "YBR_FULL_422":  # Y1 Y2 Cb Cr: the luminance is every first pair
+    if layout.halved_colour:  # Y1 Y2 Cb Cr: the luminance is every first pair
         return values.reshape(*shape[:2], -1, 4)[..., :2].reshape(shape)
     if layout.samples > 1:
         if layout.planar:
@@ -188,10 +200,15 @@ def _stored_bits(values: Frames, layout: PixelLayout) -> Frames:
     )
 
 
-def _to_grey(frames: Frames, layout: PixelLayout, dataset: Dataset) -> Frames:
+def _to_grey(frames: Frames, layout: PixelLayout, dataset: Dataset, name: str) -> Frames:
     """Palette and colour frames as luminance; grey frames as they are."""
     if layout.photometric == "PALETTE COLOR" and frames.ndim == 3:
-        frames = apply_color_lut(frames, dataset)
+        try:
+            frames = apply_color_lut(frames, dataset)
+        except Exception as error:  # noqa: BLE001 - boundary: a damaged palette may raise anything
+            raise UnreadableFileError(
+                f"The colour palette of {name} is missing or damaged.", "Export it again, as a grey image."
+            ) from error
     if frames.ndim == 3:
         return frames
     if layout.photometric.startswith("YBR") and layout.photometric not in ("YBR_RCT", "YBR_ICT"):
@@ -250,7 +267,7 @@ def decode_stream(
     frame = frame.astype(frame.dtype.newbyteorder("="), copy=False)
     frame = _stored_bits_only(frame, layout)
     if layout.photometric == "PALETTE COLOR":
-        return _to_grey(frame[None], layout, dataset)[0]
+        return _to_grey(frame[None], layout, dataset, name)[0]
     return luminance(frame) if frame.ndim == 3 else frame  # pydicom has turned YBR into RGB
 
 

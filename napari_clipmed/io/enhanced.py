@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydicom import Dataset
 
-from napari_clipmed.io.dicom_headers import items
+from napari_clipmed.io.dicom_headers import elements, items
 
 PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
 
@@ -21,8 +21,8 @@ def flattened(dataset: Dataset) -> Dataset:
     flat = Dataset()
     flat.update(dataset)
     for group in groups:
-        for macro in group:
-            for element in next(iter(items(group, macro.keyword)), ()):
+        for macro in elements(group):
+            for element in elements(next(iter(items(group, macro.keyword)), Dataset())):
                 if element.tag not in flat:
                     flat.add(element)
     return flat

@@ -1,8 +1,8 @@
 """The fuzzer of the reader: ``python tests/fuzz/fuzz.py --n 5000 --seed 1``, or ``make fuzz``.
 
-Every case is read in a process of its own, forked from one that has everything loaded, with a limit on its time
-and address space. A study or a `ClipmedError` with a full sentence is an answer; a traceback, a hang, a signal
-or more memory than the bound is a failure, and its number gives the same bytes again (``--only``).
+Every case is read in a process of its own, forked from one that has everything loaded, with a limit on its
+time and address space. A study or a `ClipmedError` with a full sentence is an answer; a traceback, a hang, a
+signal or more memory than the bound is a failure, and its number gives the same bytes again (``--only``).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from napari_clipmed.io import open_study
 
 SECONDS = 20
 MEMORY = 768 * 2**20
-"""The bound on what reading one damaged file may take, beyond the program itself: the largest deflated data set or
-frame that is believed (64 MiB) in all the copies that the grey pipeline makes of it."""
+"""The bound on what reading one damaged file may take, beyond the program itself: the largest deflated data
+set or frame that is believed (64 MiB) in all the copies that the grey pipeline makes of it."""
 
 ADDRESS_SPACE = 4 * 2**30
 """Room for the arenas of the threads of codecs; what is really used is measured against `MEMORY`."""
@@ -113,7 +113,9 @@ def _behave() -> None:
     os.dup2(null, 2)  # codecs complain on the standard error
 
 
-def campaign(seeds: dict[str, bytes], seed: int, numbers: Iterator[int]) -> Iterator[tuple[int, str, Verdict]]:
+def campaign(
+    seeds: dict[str, bytes], seed: int, numbers: Iterator[int]
+) -> Iterator[tuple[int, str, Verdict]]:
     """Cases of a campaign, one after the other."""
     with tempfile.TemporaryDirectory(prefix="clipmed-fuzz-") as folder:
         path = Path(folder) / "case"
@@ -149,12 +151,17 @@ def main() -> int:
     for number, what, verdict in campaign(seeds, words.seed, numbers):
         outcomes[verdict.outcome] += 1
         if verdict.failed:
-            print(f"case {number} of seed {words.seed}: {what}: {verdict.outcome}\n{verdict.details}", flush=True)
+            print(
+                f"case {number} of seed {words.seed}: {what}: {verdict.outcome}\n{verdict.details}",
+                flush=True,
+            )
             if words.save is not None:
                 words.save.mkdir(parents=True, exist_ok=True)
                 (words.save / f"{words.seed}-{number}").write_bytes(damaged(seeds, words.seed, number)[1])
     counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-    print(f"{sum(outcomes.values())} cases of {len(seeds)} seeds in {time.monotonic() - began:.0f} s: {counts}")
+    print(
+        f"{sum(outcomes.values())} cases of {len(seeds)} seeds in {time.monotonic() - began:.0f} s: {counts}"
+    )
     return int(any(outcome not in ("study", "sentence") for outcome in outcomes))
 
 

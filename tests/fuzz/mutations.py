@@ -14,7 +14,42 @@ import pydicom
 from seeds import DEFLATED, deflate_bomb  # isort: skip
 
 EXTREMES = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-VRS = [vr.encode() for vr in "AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OW PN SH SL SQ SS ST TM UC UI UL UN US UT".split()]  # fmt: skip
+VRS = [
+    *(
+        b"AE",
+        b"AS",
+        b"AT",
+        b"CS",
+        b"DA",
+        b"DS",
+        b"DT",
+        b"FD",
+        b"FL",
+        b"IS",
+        b"LO",
+        b"LT",
+        b"OB",
+        b"OD",
+        b"OF",
+    ),
+    *(
+        b"OL",
+        b"OW",
+        b"PN",
+        b"SH",
+        b"SL",
+        b"SQ",
+        b"SS",
+        b"ST",
+        b"TM",
+        b"UC",
+        b"UI",
+        b"UL",
+        b"UN",
+        b"US",
+        b"UT",
+    ),
+]
 SYNTAXES = [b"1.2.840.10008.1.2" + tail for tail in (b"", b".1", b".2", b".5", b".1.99")] + [
     b"1.2.840.10008.1.2.4.%d" % number for number in (50, 51, 57, 70, 80, 81, 90, 91, 102, 110, 201, 203)
 ]
@@ -26,7 +61,15 @@ COUNTED = (
     *("ShutterLeftVerticalEdge", "RadiusOfCircularShutter"),
 )
 WORDS = {
-    "PhotometricInterpretation": ("MONOCHROME1", "RGB", "YBR_FULL_422", "YBR_FULL", "PALETTE COLOR", "XYZ", ""),
+    "PhotometricInterpretation": (
+        "MONOCHROME1",
+        "RGB",
+        "YBR_FULL_422",
+        "YBR_FULL",
+        "PALETTE COLOR",
+        "XYZ",
+        "",
+    ),
     "PixelIntensityRelationship": ("LIN", "LOG", "DISP", "?"),
     "VOILUTFunction": ("SIGMOID", "LINEAR_EXACT", "?"),
     "ShutterShape": ("BITMAP", "POLYGONAL", "CIRCULAR", "?"),
