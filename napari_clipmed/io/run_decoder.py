@@ -27,6 +27,9 @@ from napari_clipmed.io.dicom_pixels import (
 from napari_clipmed.io.fragments import compressed_frames
 from napari_clipmed.progress import Progress
 
+LARGE_RUN, HIGHEST_RATIO = 2**29, 500
+"""A run of more than 512 MiB is believed only if its compressed bytes are not absurdly few (real: 2 to 50)."""
+
 THREADS = 2
 """Decoders at work at the same time, where the codec lets go of the interpreter."""
 
@@ -149,6 +152,7 @@ class RunDecoder:
                 raise UnreadableFileError(
                     f"{name} holds no whole frame.", "The file was cut; export it again."
                 )
+            self._held = sum(map(len, self.streams))
             self.file = replace(file, pixels=replace(element, data=b""))
             self.arrived = np.zeros(len(self.streams), bool)
         self.tried = self.arrived.copy()
@@ -181,7 +185,7 @@ class RunDecoder:
         """Room for the run is made when its first frame shows how much each takes."""
         with self._lock:
             if self.frames is None:
-                self.frames = _room_for(self.count, frame, self.file.path.name)
+                self.frames = _room_for(self.count, frame, self.file.path.name, self._held)
         self.frames[index] = frame
         self.arrived[index] = True
 
@@ -239,8 +243,14 @@ def _mended(frames: Frames, good: list[int], name: str, declared: int | None) ->
     return Decoded(frames, bad, tuple(notes))
 
 
-def _room_for(count: int, frame: Frames, name: str) -> Frames:
-    """An empty run, if it fits into the memory that is free."""
+def _room_for(count: int, frame: Frames, name: str, held: int) -> Frames:
+    """An empty run, if its bytes can hold it and it fits into the memory that is free."""
+    if count * frame.nbytes > max(LARGE_RUN, HIGHEST_RATIO * held):
+        raise UnreadableFileError(
+            f"{name} claims {count * frame.nbytes / 2**30:.1f} GiB of frames, "
+            f"which its {held:,} bytes cannot hold.",
+            "The header is wrong or the file is damaged; export it again.",
+        )
     if count * frame.nbytes > psutil.virtual_memory().available // 2:
         raise UnreadableFileError(
             f"The {count} frames of {name} need {count * frame.nbytes / 2**30:.1f} GiB, "

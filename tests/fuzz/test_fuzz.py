@@ -10,7 +10,7 @@ from mutations import damaged
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="cases are guarded by fork and POSIX limits")
 
-CASES, SEED = 250, 20260
+CASES, SEED = 120, 20260
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +48,14 @@ def test_a_case_is_the_same_every_time(seeds) -> None:
         ("raise ValueError", "traceback"),
         ("while True: pass", "hang"),
         ("os.abort()", "crash"),
-        ("bytearray(2**30)", "memory"),
+        ("b'x' * 2**30", "memory"),
         ("bytearray(2**40)", "memory"),
     ],
 )
 def test_the_guard_sees_every_kind_of_failure(tmp_path, monkeypatch, defect, outcome) -> None:
     import fuzz
 
-    monkeypatch.setattr(fuzz, "SECONDS", 1)
+    monkeypatch.setattr(fuzz, "SECONDS", 1 if outcome == "hang" else 20)
     monkeypatch.setattr(fuzz, "open_study", lambda path: exec(defect, {"os": os}))
     path = tmp_path / "case"
     path.write_bytes(b"x")
