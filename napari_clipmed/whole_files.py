@@ -47,6 +47,22 @@ def whole_file(path: Path, *, replace: bool = False, partial: Path | None = None
         _make_durable(path.parent, os.O_RDONLY)
 
 
+@contextlib.contextmanager
+def all_or_none() -> Iterator[list[Path]]:
+    """A list for the paths of new files; they are removed again when the block does not end well."""
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for path in written:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        for folder in {path.parent for path in written}:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # where nothing else is left in it
+        raise
+
+
 def refuse_existing(path: Path, replace: bool) -> None:
     """Raise where writing would lose what somebody has.
 
@@ -55,7 +71,9 @@ def refuse_existing(path: Path, replace: bool) -> None:
     ClipmedError
     """
     if path.exists() and not replace:
-        raise ClipmedError(f"{path} exists already.", "Choose another place, or replace it with --force.")
+        raise ClipmedError(
+            f"{path} exists already.", "Choose another place; on the command line --force replaces it."
+        )
 
 
 def _make_durable(path: Path, flags: int) -> None:

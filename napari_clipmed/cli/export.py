@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,6 @@ from napari_clipmed.cli._common import RESEARCH_USE, AsJson, Force, progress_lin
 from napari_clipmed.errors import ClipmedError
 
 if TYPE_CHECKING:
-    from napari_clipmed.export.look import Look
     from napari_clipmed.progress import Progress
     from napari_clipmed.study import Study, View
 
@@ -88,20 +87,13 @@ def _reading(
     landmark: float = 0.0,
 ) -> Iterator[Wanted]:
     """Open the study and subtract its views as asked."""
-    from napari_clipmed.export.request import Request, as_study, parse_frames, requested
+    from napari_clipmed.export.request import Request, parse_frames, requested
     from napari_clipmed.io import open_study
 
     request = Request(view, native, parse_frames(mask_frames), shift, landmark)
     with progress_line("Reading") as progress, writing_to(out):
         study = open_study(paths[0] if len(paths) == 1 else list(paths), progress)
-        views = requested(study, request, progress)
-        yield Wanted(as_study(study, views), views, progress)
-
-
-def _look(window: str, invert: bool) -> Look:
-    from napari_clipmed.export.look import Look
-
-    return Look(window, invert)
+        yield Wanted(study, requested(study, request, progress), progress)
 
 
 @export.command("frames")
@@ -120,20 +112,8 @@ def export_frames(
     as_json: AsJson = False,
 ) -> None:
     """Write numbered PNG pictures, and a list of their times, sizes and grey values."""
-    from napari_clipmed.export.pictures import write_pictures
-
-    written = []
     with _reading(paths, out, view, native, mask_frames, shift, landmark) as wanted:
-        for name, run in wanted.views:
-            written += write_pictures(
-                run,
-                out / name if len(wanted.views) > 1 else out,
-                _look(window, invert),
-                bits=int(depth.value),
-                synthetic=wanted.study.synthetic,
-                replace=force,
-                progress=wanted.progress,
-            )
+        written = _write("frames", wanted, out, window, invert, force, bits=int(depth.value))
     _tell(written, as_json)
 
 
@@ -154,16 +134,9 @@ def export_tiff(
     as_json: AsJson = False,
 ) -> None:
     """Write an OME-TIFF (axes TYX) with times and pixel size: values as they are, or 8 bits with --window."""
-    from napari_clipmed.export.stack import write_stack
-
     _check_suffix(out, (".tif", ".tiff"))
-    written = []
     with _reading(paths, out, view, native, mask_frames, shift, landmark) as wanted:
-        for path, (_, run) in zip(_names(out, wanted.views), wanted.views, strict=True):
-            look, synthetic = _look(window, invert), wanted.study.synthetic
-            written.append(
-                write_stack(run, path, look, synthetic=synthetic, replace=force, progress=wanted.progress)
-            )
+        written = _write("stack", wanted, out, window, invert, force)
     _tell(written, as_json)
 
 
@@ -187,23 +160,11 @@ def export_mp4(
     as_json: AsJson = False,
 ) -> None:
     """Write a film that plays at the time at which the run was taken."""
-    from napari_clipmed.export.film import Codec, write_film
+    from napari_clipmed.export.film import Codec
 
     _check_suffix(out, (".mp4",))
-    written = []
     with _reading(paths, out, view, native, mask_frames, shift, landmark) as wanted:
-        for path, (name, run) in zip(_names(out, wanted.views), wanted.views, strict=True):
-            write_film(
-                run,
-                path,
-                _look(window, invert),
-                name=name,
-                synthetic=wanted.study.synthetic,
-                codec=Codec(codec.value),
-                replace=force,
-                progress=wanted.progress,
-            )
-            written.append(path)
+        written = _write("film", wanted, out, window, invert, force, codec=Codec(codec.value))
     _tell(written, as_json)
 
 
@@ -221,14 +182,20 @@ def export_maps(
     as_json: AsJson = False,
 ) -> None:
     """Write time to peak, arrival, transit, peak and area: float32 TIFF, and PNG with a legend in seconds."""
-    from napari_clipmed.export.maps import write_maps
+    from napari_clipmed.export.products import Product, write_product
     from napari_clipmed.inference.colour_maps import Palette
 
     colours = Palette.CLINICAL if palette is PaletteName.clinical else Palette.SAFE
     with _reading(paths, out, view, mask_frames=mask_frames, shift=shift) as wanted:
-        names = [name for name, _ in wanted.views]
-        written, refusals = write_maps(
-            wanted.study, names, out, palette=colours, replace=force, progress=wanted.progress
+        written, refusals = write_product(
+            Product.MAPS,
+            wanted.study,
+            wanted.views,
+            out,
+            (),
+            palette=colours,
+            replace=force,
+            progress=wanted.progress,
         )
     if not as_json:
         for refusal in refusals:
@@ -236,11 +203,24 @@ def export_maps(
     _tell(written, as_json, [refusal.message for refusal in refusals])
 
 
-def _names(out: Path, views: list[tuple[str, View]]) -> list[Path]:
-    """The file itself for one view; the view's name is added where there are several."""
-    if len(views) == 1:
-        return [out]
-    return [out.with_name(f"{out.stem}-{name}{out.suffix}") for name, _ in views]
+def _write(
+    product: str, wanted: Wanted, out: Path, window: str, invert: bool, force: bool, **options: Any
+) -> list[Path]:
+    """Write a product of all wanted views in one look."""
+    from napari_clipmed.export.look import Look
+    from napari_clipmed.export.products import Product, write_product
+
+    written, _ = write_product(
+        Product(product),
+        wanted.study,
+        wanted.views,
+        out,
+        [Look(window, invert)] * len(wanted.views),
+        replace=force,
+        progress=wanted.progress,
+        **options,
+    )
+    return written
 
 
 def _check_suffix(out: Path, suffixes: tuple[str, ...]) -> None:

@@ -37,6 +37,7 @@ def write_maps(
     palette: Palette = Palette.CLINICAL,
     replace: bool = False,
     progress: Progress | None = None,
+    written: list[Path] | None = None,
 ) -> tuple[list[Path], list[ClipmedError]]:
     """Write all maps of all views: ``AP-time_to_peak.tif`` (float32) and ``.png`` (colours), and so on.
 
@@ -48,6 +49,8 @@ def write_maps(
         A name for the files of each view.
     palette : Palette
         Of times.
+    written : list of Path, optional
+        Receives every file as soon as it is there.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def write_maps(
     ]
     if not views:
         raise refusals[0]
-    written = []
+    written = [] if written is None else written
     for place, which in enumerate(Quantity):
         scale = common_scale([maps for _, _, maps in views], which)
         for name, view, maps in views:
@@ -81,9 +84,10 @@ def write_maps(
             path = folder / f"{name}-{which.value}"
             with whole_file(path.with_suffix(".png"), replace=replace) as unfinished:
                 _under_each_other(stamped(picture, study.synthetic), bar).save(unfinished)
+            written.append(path.with_suffix(".png"))
             with whole_file(path.with_suffix(".tif"), replace=replace) as unfinished:
                 _write_values(unfinished, maps, which, view.spacing, study.synthetic)
-            written += [path.with_suffix(".png"), path.with_suffix(".tif")]
+            written.append(path.with_suffix(".tif"))
     return written, refusals
 
 

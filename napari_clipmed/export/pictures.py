@@ -29,6 +29,7 @@ def write_pictures(
     synthetic: bool = False,
     replace: bool = False,
     progress: Progress | None = None,
+    written: list[Path] | None = None,
 ) -> list[Path]:
     """Write every frame as ``0001.png``, …, and ``frames.json`` with times, sizes and what greys mean.
 
@@ -46,6 +47,8 @@ def write_pictures(
         Whether SIMULATED is burned into the pictures.
     replace : bool
         Whether pictures that are there may be replaced.
+    written : list of Path, optional
+        Receives every file as soon as it is there.
 
     Raises
     ------
@@ -61,7 +64,8 @@ def write_pictures(
     dots: dict[str, Any] = {}
     if view.spacing.known and min(spacing) > 0:
         dots["dpi"] = tuple(25.4 / mm for mm in spacing)
-    written = []
+    written = [] if written is None else written
+    pictures: list[Path] = []
     for index, frame in enumerate(view.pixels):
         progress.step("Writing frames", index, view.n_frames)
         deep = bits == 16
@@ -71,12 +75,14 @@ def write_pictures(
         path = folder / f"{index + 1:04d}.png"
         with whole_file(path, replace=replace) as unfinished:
             Image.fromarray(burned(greys, ink)).save(unfinished, pnginfo=_about(synthetic), **dots)
+        pictures.append(path)
         written.append(path)
     white = 2**bits - 1
     meaning = {"low": window.low, "high": window.high, "black": 0, "white": white}
     with whole_file(folder / LIST, replace=replace) as unfinished:
-        unfinished.write_text(json.dumps(_list(view, written, meaning, look, synthetic), indent=2) + "\n")
-    return written
+        unfinished.write_text(json.dumps(_list(view, pictures, meaning, look, synthetic), indent=2) + "\n")
+    written.append(folder / LIST)
+    return pictures
 
 
 def burned(greys: NDArray[Any], ink: NDArray[np.bool_] | None) -> NDArray[Any]:

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_clipmed.gui import keys
+from napari_clipmed.gui.export_menu import EXPORT_KEY, ExportButton
 from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.layers import contrast_limits
 from napari_clipmed.gui.playback import ensure_strip
@@ -108,7 +109,7 @@ class StudyDock(QWidget):
         fill_dock(
             self,
             self._open_buttons(),
-            JobBar(self.session.jobs, [OPEN_KEY]),
+            JobBar(self.session.jobs, [OPEN_KEY, EXPORT_KEY]),
             self.failure,
             self.note,
             self.empty,
@@ -120,6 +121,7 @@ class StudyDock(QWidget):
             self.look_box,
             self.views_box,
             self.understood_box,
+            ExportButton(self.session, self.failure.tell, partial(say, self.note)),
         )
         self.setMinimumWidth(DOCK_WIDTH[0])
 
