@@ -28,7 +28,7 @@ from napari_clipmed.io.fragments import compressed_frames
 from napari_clipmed.progress import Progress
 
 LARGE_RUN, HIGHEST_RATIO = 2**29, 500
-"""A run of more than 512 MiB is believed only if its compressed bytes are not absurdly few (real: 2 to 50)."""
+"""A run of more than 512 MiB is believed only if its bytes are not absurdly few; real ratios are 2 to 50."""
 
 THREADS = 2
 """Decoders at work at the same time, where the codec lets go of the interpreter."""

@@ -87,7 +87,7 @@ def guarded(path: Path) -> Verdict:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         verdict = read_everything(path)
         used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-        if used > MEMORY and not verdict.failed:
+        if used > MEMORY:
             verdict = Verdict("memory", f"{used / 2**20:.0f} MiB")
         with os.fdopen(writing, "w") as pipe:
             pipe.write(f"{verdict.outcome}\n{verdict.details}")
