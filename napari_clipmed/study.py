@@ -166,6 +166,11 @@ class DisplayWindow:
     high: float
     name: str = ""
 
+    def resembles(self, other: DisplayWindow, tolerance: float = 0.02) -> bool:
+        """Whether nobody would see which of the two is used."""
+        room = tolerance * (self.high - self.low)
+        return abs(self.low - other.low) <= room and abs(self.high - other.high) <= room
+
 
 @dataclass(frozen=True, eq=False)
 class Overlay:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +70,7 @@ class Hanging:
         self._border: Shapes | None = None
         self.active = 0
         self.native = False
+        self.unread: set[int] = set()
         self._framed: tuple[int | None, Any, float] | None = None
 
     @property
@@ -123,6 +125,33 @@ class Hanging:
             layer.name = layer_name(self.names[tag.view_index], tag.role)
         self.redraw_titles()
         self.mark_active(self.active)
+
+    def fits(self, study: Study) -> bool:
+        """Whether a study can take the place of the one that hangs, layer by layer."""
+        same = [view.source.path for view in study.views] == [view.source.path for view in self.study.views]
+        return same and study.kind is self.study.kind and place_views(study) == self.placements
+
+    def complete(self, study: Study) -> None:
+        """Put the whole study in the place of the provisional one; camera, slider and windows stay."""
+        provisional, self.study, self.unread = self.study, study, set()
+        for index, (image, old, new) in enumerate(
+            zip(self.images, provisional.views, study.views, strict=True)
+        ):
+            untouched = tuple(image.contrast_limits) == contrast_limits(old.window)
+            frames = new.native if self.native and new.native is not None else new.pixels
+            image.data = padded(frames, self.placements[index].n_shown)
+            if untouched and not old.window.resembles(new.window):
+                image.contrast_limits = contrast_limits(new.window)
+        for layer in self.viewer.layers:
+            tag = tag_of(layer)
+            if tag is not None:
+                layer.metadata[TAG] = replace(tag, study_hash=study.image_hash)
+        self.relabel(study)
+
+    def mark_unread(self, unread: set[int]) -> None:
+        """Say over the pictures of which views the frame on screen is still being read."""
+        self.unread = unread
+        self.redraw_titles()
 
     @property
     def position(self) -> float:
@@ -257,7 +286,8 @@ class Hanging:
             zip(self.placements, self.names, self.study.views, strict=True)
         ):
             y0, x0, y1, x1 = place.box
-            parts = [name, describe_angles(view), "run ended" if index in ended else ""]
+            state = "run ended" if index in ended else "being read …" if index in self.unread else ""
+            parts = [name, describe_angles(view), state]
             places.append((y0 - TITLE_GAP * (x1 - x0), x0))
             words.append("   ".join(part for part in parts if part))
             colours.append(view_colour(name))

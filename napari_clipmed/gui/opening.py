@@ -12,6 +12,7 @@ from napari_clipmed.progress import Progress
 
 if TYPE_CHECKING:
     from napari_clipmed.io import StudyEntry
+    from napari_clipmed.io.study_reader import Show
     from napari_clipmed.study import Study
 
 
@@ -34,28 +35,36 @@ class Opened:
     position: int = 0
 
 
-def read_paths(paths: Sequence[Path], progress: Progress) -> Opened:
-    """Read one folder or archive, one file or several files of one examination."""
+def read_paths(paths: Sequence[Path], progress: Progress, show: Show | None = None) -> Opened:
+    """Read one folder or archive, one file or several files of one examination.
+
+    Parameters
+    ----------
+    show : callable, optional
+        Receives the study as soon as its first picture can be shown; see `io.arriving`.
+    """
     from napari_clipmed.io import holds_several, list_studies, open_study
 
     progress.step(f"Reading {paths[0].name}")
     if len(paths) > 1 or not holds_several(paths[0]):
-        return Opened(open_study(paths[0] if len(paths) == 1 else paths, progress))
+        return Opened(open_study(paths[0] if len(paths) == 1 else paths, progress, show))
     shelf = tuple(list_studies(paths[0], progress))
     if len(shelf) == 1:
-        return read_entry(shelf, 0, progress)
+        return read_entry(shelf, 0, progress, show)
     for position in range(len(shelf)):
         try:
-            return read_entry(shelf, position, progress)
+            return read_entry(shelf, position, progress, show)
         except ClipmedError:
             if progress.cancelled or position == len(shelf) - 1:
                 raise
     raise AssertionError("list_studies answers with at least one entry")
 
 
-def read_entry(shelf: Sequence[StudyEntry], position: int, progress: Progress) -> Opened:
-    """Read one entry of a shelf."""
+def read_entry(
+    shelf: Sequence[StudyEntry], position: int, progress: Progress, show: Show | None = None
+) -> Opened:
+    """Read one entry of a shelf; `show` is that of `read_paths`."""
     from napari_clipmed.io import open_entry
 
     progress.step(f"Reading {shelf[position].title}")
-    return Opened(open_entry(shelf[position], progress), tuple(shelf), position)
+    return Opened(open_entry(shelf[position], progress, show), tuple(shelf), position)

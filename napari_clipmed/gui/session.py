@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
 
+from napari_clipmed.gui.arrivals import Arrivals
 from napari_clipmed.gui.backend import Backend
 from napari_clipmed.gui.canvas import Canvas
 from napari_clipmed.gui.jobs import JobRunner
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from napari_clipmed.inference.engine import Engine
     from napari_clipmed.inference.results import Diagnosis
+    from napari_clipmed.io.study_reader import Show
     from napari_clipmed.models.registry import Registry
     from napari_clipmed.records import Store
 
@@ -47,6 +49,8 @@ class ReviewSession(Canvas):
     ----------
     study_changed, diagnosis_changed : Signal(object)
         The new `Study` or `Diagnosis`, or None.
+    study_arriving : Signal(object)
+        A provisional `Study` hangs while its frames are being read; `study` is None meanwhile.
     models_changed : Signal(str)
         Another model was chosen for this task ("diagnosis" or "segmentation").
     open_failed : Signal(object)
@@ -58,6 +62,7 @@ class ReviewSession(Canvas):
     """
 
     study_changed = Signal(object)
+    study_arriving = Signal(object)
     diagnosis_changed = Signal(object)
     models_changed = Signal(str)
     open_failed = Signal(object)
@@ -67,6 +72,7 @@ class ReviewSession(Canvas):
         self.jobs = JobRunner(self)
         self.backend = Backend()
         self.strip: QWidget | None = None
+        self.arrivals = Arrivals(self)
         self._opened: Opened | None = None
         self._diagnosis: Diagnosis | None = None
         viewer.layers.events.inserted.connect(self._on_inserted)
@@ -74,6 +80,11 @@ class ReviewSession(Canvas):
         self._adopt()
 
     # -- what is open -------------------------------------------------------------------------------------
+
+    @property
+    def study(self) -> Study | None:
+        """The open study; None while its frames are still being read."""
+        return None if self.arrivals.arriving is not None else self._study
 
     @property
     def diagnosis(self) -> Diagnosis | None:
@@ -95,22 +106,36 @@ class ReviewSession(Canvas):
         """Read files or one folder off the GUI thread, then show the study (the first of several)."""
         chosen = [Path(path) for path in paths]
         if chosen:
-            self._open(lambda progress: read_paths(chosen, progress), chosen[0].name)
+            self._open(lambda progress, show: read_paths(chosen, progress, show), chosen[0].name)
 
     def open_entry(self, position: int) -> None:
         """Read another study of the folder that was opened."""
         if self._opened is not None and 0 <= position < len(self._opened.shelf):
             shelf = self._opened.shelf
-            self._open(lambda progress: read_entry(shelf, position, progress), shelf[position].title)
+            self._open(
+                lambda progress, show: read_entry(shelf, position, progress, show), shelf[position].title
+            )
 
-    def _open(self, read: Callable[[Progress], Opened], what: str) -> None:
+    def _open(self, read: Callable[[Progress, Show], Opened], what: str) -> None:
         def show(opened: Opened) -> None:
             self._opened = opened
             self.show_study(opened.study)
 
-        self.jobs.start(
-            read, title=f"Open {what}", on_done=show, on_error=self.open_failed.emit, key=OPEN_KEY
+        show_early = self.arrivals.expect()
+        job = self.jobs.start(
+            lambda progress: read(progress, show_early),
+            title=f"Open {what}",
+            on_done=show,
+            on_error=self.open_failed.emit,
+            key=OPEN_KEY,
         )
+        self.arrivals.watch(job)
+
+    def hang_arriving(self, study: Study) -> None:
+        """Hang a provisional study; the one shown before is closed. Only the canvas knows of it."""
+        self.arrivals.forget()
+        self.close_study()
+        self.hang(study)
 
     def show_study(self, study: Study, images: Sequence[Image] = ()) -> None:
         """Hang a study; the one shown before is closed.
@@ -123,12 +148,18 @@ class ReviewSession(Canvas):
         if self._opened is not None and self._opened.study is not study:
             self._opened = None
         self.diagnosis = None
-        self.hang(study, images)
+        if self.arrivals.complete(study):
+            self._study = study
+        else:
+            self.hang(study, images)
         self.study_changed.emit(study)
         self.announce()
 
     def close_study(self) -> None:
         """Take the study off the canvas and forget its answers."""
+        if self.arrivals.arriving is not None:
+            self.arrivals.forget()
+            self.jobs.cancel(OPEN_KEY)
         if self._study is not None:
             self._opened = self.diagnosis = None
             self.take_down()

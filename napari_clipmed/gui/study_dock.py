@@ -53,6 +53,7 @@ EMPTY = (
     "Open a DICOM run, a folder with AP and LA, or a chest film; drop one onto the window; "
     "or try a simulated sample."
 )
+SIMULATED_WORDS = "SIMULATED: no patient. The truth is known."
 FILTER = "Images (*.dcm *.ima *.dicom *.png *.jpg *.jpeg *.tif *.tiff *.zip DICOMDIR);;All files (*)"
 
 
@@ -172,6 +173,7 @@ class StudyDock(QWidget):
     def _connect(self) -> None:
         session = self.session
         session.study_changed.connect(self._on_study)
+        session.study_arriving.connect(self._on_arriving)
         session.native_changed.connect(self._on_native)
         session.open_failed.connect(self.failure.tell)
         session.message.connect(lambda text: say(self.note, text))
@@ -221,7 +223,7 @@ class StudyDock(QWidget):
         names = self.session.view_names
         say(self.title, study.title or " · ".join((str(study.kind).capitalize(), ", ".join(names))))
         say(self.identity, identity_line(study.identity))
-        say(self.simulated, "SIMULATED: no patient. The truth is known." if study.synthetic else "")
+        say(self.simulated, SIMULATED_WORDS if study.synthetic else "")
         say(self.warnings, "\n".join(warnings_of(study, names)))
         say(self.conclusions, "\n".join(understood(study)))
         self.understood_box.setVisible(bool(self.conclusions.text()))
@@ -233,6 +235,13 @@ class StudyDock(QWidget):
             self.cards.append(card)
         self._dress_buttons(study, names)
         self._on_native(self.session.showing_native)
+
+    def _on_arriving(self, study: Study) -> None:
+        """Who is on the canvas already; everything else follows when all frames are there."""
+        self.empty.setVisible(False)
+        say(self.title, f"{study.title}: still being read")
+        say(self.identity, identity_line(study.identity))
+        say(self.simulated, SIMULATED_WORDS if study.synthetic else "")
 
     def _show_shelf(self) -> None:
         opened = self.session.opened

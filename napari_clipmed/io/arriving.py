@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from uuid import uuid4
 
 import numpy as np
@@ -44,11 +45,14 @@ class ArrivingFrames(LazyFrames):
     def __init__(self, frames: Frames, has: Callable[[int], bool], window: DisplayWindow) -> None:
         super().__init__(frames.shape, frames.dtype)
         self.has = has
-        self._frames = frames
-        rows, columns = np.ogrid[: frames.shape[1], : frames.shape[2]]
-        lines = (rows + columns) % HATCH_PX < max(HATCH_PX // 16, 1)
-        dark, light = (window.low + share * (window.high - window.low) for share in (0.0, 0.3))
-        self._blank = np.where(lines, light, dark).astype(frames.dtype)
+        self._frames, self._window = frames, window
+
+    @cached_property
+    def _blank(self) -> NDArray[np.generic]:
+        rows, columns = np.ogrid[: self.shape[1], : self.shape[2]]
+        lines = (rows + columns) % HATCH_PX < HATCH_PX // 16
+        low, high = self._window.low, self._window.high
+        return np.where(lines, low + 0.3 * (high - low), low).astype(self.dtype)
 
     def frame(self, index: int, region: Region = WHOLE) -> NDArray[np.generic]:
         """A part of a frame, or of the blank."""
