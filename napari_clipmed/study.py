@@ -250,6 +250,8 @@ class View:
         The unsubtracted frames, where `pixels` were subtracted by us.
     windows : tuple of DisplayWindow
         All windows that the file offers.
+    frame_windows : tuple of DisplayWindow
+        One window a frame of the stored run, where the file gives them and they differ; else empty.
     angles : (float, float) or None
         Positioner primary and secondary angle in degrees.
     motion : str
@@ -287,6 +289,7 @@ class View:
     subtracted: bool = False
     native: Frames | None = None
     windows: tuple[DisplayWindow, ...] = ()
+    frame_windows: tuple[DisplayWindow, ...] = ()
     angles: tuple[float, float] | None = None
     motion: str = ""
     shutter: NDArray[np.bool_] | None = None

@@ -72,6 +72,7 @@ def view_from(file: DicomFile, decoded: Decoded, source_hash: str = "") -> View:
         spacing=spacing,
         window=grey.windows[0],
         windows=grey.windows,
+        frame_windows=grey.frame_windows,
         source=source_of(file),
         angles=angles_of(dataset),
         motion=moving,

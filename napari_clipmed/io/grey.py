@@ -15,12 +15,15 @@ from pydicom import Dataset
 from pydicom.pixels import apply_modality_lut
 
 from napari_clipmed.io.dicom_headers import integer, items, number, numbers, text, value
-from napari_clipmed.study import DisplayWindow, Guess
+from napari_clipmed.io.enhanced import of_each_frame
+from napari_clipmed.study import DisplayWindow, Guess, Topic
 
 Frames = NDArray[Any]
 
 ROBUST = (0.5, 99.5)
 """Percentiles of the fallback window."""
+
+SIGMOID_CEILING = 65535.0
 
 SAMPLE = 2_000_000
 """Values that a percentile is estimated from; more change nothing that an eye could see."""
@@ -46,11 +49,14 @@ class Grey:
         The window to open with, then the others that the file offers.
     padding : (T, H, W) bool array or None
         Pixels that are no measurement.
+    frame_windows : tuple of DisplayWindow
+        One window a frame, where the file gives them and they differ.
     """
 
     frames: Frames
     windows: tuple[DisplayWindow, ...]
     padding: NDArray[np.bool_] | None = None
+    frame_windows: tuple[DisplayWindow, ...] = ()
     guesses: tuple[Guess, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -91,38 +97,38 @@ def to_grey(stored: Frames, dataset: Dataset, name: str) -> Grey:
     """
     notes: list[str] = []
     padding = padding_of(stored, dataset)
-    frames = (
-        stored if text(dataset, "SOPClassUID") in ANGIOGRAPHY else _modality(stored, dataset, notes, name)
-    )
+    angiography = text(dataset, "SOPClassUID") in ANGIOGRAPHY
+    frames = stored if angiography else _modality(stored, dataset, notes, name)
     ceiling = _ceiling(frames, dataset, frames is stored)
     windows = file_windows(dataset, notes, name)
+    each = frame_windows(dataset, len(frames))
     guesses: tuple[Guess, ...] = ()
-    lut = next(iter(items(dataset, "VOILUTSequence")), None)
-    if not windows and lut is not None:
-        applied = apply_voi_lut(frames, lut)
-        if applied is None:
-            notes.append(f"The VOI LUT of {name} is damaged; a window was estimated instead.")
-        else:
-            frames, ceiling = applied
-            windows = (DisplayWindow(0.0, ceiling, text(lut, "LUTExplanation") or "VOI LUT"),)
-    frames, windows = _bright_is_bright(frames, windows, ceiling, dataset)
+    if windows and text(dataset, "VOILUTFunction").upper() == "SIGMOID":
+        frames, ceiling, each = apply_sigmoid(frames, windows[0]), SIGMOID_CEILING, ()
+        windows = (DisplayWindow(0.0, ceiling, windows[0].name),)
+    elif not windows:
+        applied = _voi_lut(frames, dataset, notes, name)
+        if applied is not None:
+            frames, windows = applied
+            ceiling = windows[0].high
+    frames, windows, each = _bright_is_bright(frames, windows, each, ceiling, dataset)
     valid = None if padding is None else ~padding
     if windows and not _shows_something(frames, windows[0], valid):
         notes.append(f"The window of {name} shows nothing of the image; another one was estimated.")
         windows = ()
     if not windows:
         windows = (robust_window(frames, valid),)
-        guesses = (Guess("window", "0.5 to 99.5 percentile", "the file offers no usable window"),)
-    if padding is not None:
+        guesses = (Guess(Topic.WINDOW, "0.5 to 99.5 percentile", "the file offers no usable window"),)
+    if padding is not None and not angiography:  # a run keeps its values: they may be subtracted
         black = windows[0].low if frames.dtype.kind == "f" else max(windows[0].low, 0)
         frames = np.where(padding, np.asarray(black).astype(frames.dtype), frames)
-    return Grey(_narrow(frames), windows, padding, guesses, tuple(notes))
+    return Grey(_narrow(frames), windows, padding, each, guesses, tuple(notes))
 
 
 def padding_of(stored: Frames, dataset: Dataset) -> NDArray[np.bool_] | None:
     """Pixels between Pixel Padding Value and Range Limit (PS3.3 C.7.5.1.1.2); None where there are none."""
     padding = number(dataset, "PixelPaddingValue")
-    if padding is None or text(dataset, "SOPClassUID") in ANGIOGRAPHY:
+    if padding is None:
         return None
     limit = number(dataset, "PixelPaddingRangeLimit")
     low, high = sorted((padding, padding if limit is None else limit))
@@ -135,7 +141,7 @@ def file_windows(dataset: Dataset, notes: list[str], name: str) -> tuple[Display
     centres, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
     if not centres and not widths:
         return ()
-    exact = text(dataset, "VOILUTFunction").upper() == "LINEAR_EXACT"
+    exact = text(dataset, "VOILUTFunction").upper() in ("LINEAR_EXACT", "SIGMOID")
     labels = text(dataset, "WindowCenterWidthExplanation").split("\\")
     found = []
     for index, (centre, width) in enumerate(zip(centres, widths, strict=False)):
@@ -148,6 +154,53 @@ def file_windows(dataset: Dataset, notes: list[str], name: str) -> tuple[Display
     if len(found) < max(len(centres), len(widths)):
         notes.append(f"{name} has a window without a width; it is not used.")
     return tuple(found)
+
+
+def frame_windows(dataset: Dataset, count: int) -> tuple[DisplayWindow, ...]:
+    """The first window of every frame (Frame VOI LUT macro); empty where all are the same.
+
+    Parameters
+    ----------
+    count : int
+        Number of frames.
+    """
+    found: list[DisplayWindow] = []
+    for frame in of_each_frame(dataset, "FrameVOILUTSequence", count) or ():
+        found += file_windows(frame, [], "")[:1]
+    return tuple(found) if len(found) == count and len(set(found)) > 1 else ()
+
+
+def apply_sigmoid(frames: Frames, window: DisplayWindow) -> NDArray[np.uint16]:
+    """Map grey values by the sigmoid VOI LUT function (PS3.3 C.11.2.1.3.1) onto 0 to 65535.
+
+    Parameters
+    ----------
+    window : DisplayWindow
+        From centre − width / 2 to centre + width / 2.
+    """
+    centre, width = (window.low + window.high) / 2, window.high - window.low
+
+    def curve(values: NDArray[Any]) -> NDArray[np.uint16]:
+        steepness = np.clip(-4 * (values - centre) / width, -80, 80)
+        return np.round(SIGMOID_CEILING / (1 + np.exp(steepness))).astype(np.uint16)
+
+    if frames.dtype.kind == "u" and frames.dtype.itemsize <= 2:
+        return curve(np.arange(int(frames.max(initial=0)) + 1, dtype=np.float64))[frames]
+    return curve(frames.astype(np.float32))
+
+
+def _voi_lut(
+    frames: Frames, dataset: Dataset, notes: list[str], name: str
+) -> tuple[Frames, tuple[DisplayWindow]] | None:
+    """The frames through the first VOI LUT, and the window over its range; None without a sound one."""
+    lut = next(iter(items(dataset, "VOILUTSequence")), None)
+    applied = None if lut is None else apply_voi_lut(frames, lut)
+    if lut is None or applied is None:
+        if lut is not None:
+            notes.append(f"The VOI LUT of {name} is damaged; a window was estimated instead.")
+        return None
+    mapped, ceiling = applied
+    return mapped, (DisplayWindow(0.0, ceiling, text(lut, "LUTExplanation") or "VOI LUT"),)
 
 
 def apply_voi_lut(frames: Frames, lut: Dataset) -> tuple[Frames, float] | None:
@@ -193,7 +246,7 @@ def _modality(stored: Frames, dataset: Dataset, notes: list[str], name: str) -> 
         return stored
     try:
         mapped = np.asarray(apply_modality_lut(stored, dataset))
-    except (ValueError, AttributeError, TypeError, KeyError, IndexError, NotImplementedError):
+    except Exception:  # noqa: BLE001 - boundary: pydicom raises nearly any type on a damaged table
         notes.append(f"The modality LUT of {name} is damaged; stored values are shown.")
         return stored
     return mapped.astype(np.float32) if mapped.dtype.kind == "f" else mapped
@@ -216,15 +269,22 @@ def is_inverse(dataset: Dataset) -> bool:
 
 
 def _bright_is_bright(
-    frames: Frames, windows: tuple[DisplayWindow, ...], ceiling: float, dataset: Dataset
-) -> tuple[Frames, tuple[DisplayWindow, ...]]:
+    frames: Frames,
+    windows: tuple[DisplayWindow, ...],
+    each: tuple[DisplayWindow, ...],
+    ceiling: float,
+    dataset: Dataset,
+) -> tuple[Frames, tuple[DisplayWindow, ...], tuple[DisplayWindow, ...]]:
     """Turn an inverse grey scale over, once, and its windows with it."""
     if not is_inverse(dataset):
-        return frames, windows
-    turned = tuple(replace(w, low=ceiling - w.high, high=ceiling - w.low) for w in windows)
+        return frames, windows, each
+    windows, each = (
+        tuple(replace(w, low=ceiling - w.high, high=ceiling - w.low) for w in some)
+        for some in (windows, each)
+    )
     if frames.dtype.kind == "u":
-        return (np.asarray(ceiling, frames.dtype) - frames), turned
-    return (np.float32(ceiling) - frames).astype(np.float32), turned
+        return (np.asarray(ceiling, frames.dtype) - frames), windows, each
+    return (np.float32(ceiling) - frames).astype(np.float32), windows, each
 
 
 def _shows_something(frames: Frames, window: DisplayWindow, valid: NDArray[np.bool_] | None) -> bool:

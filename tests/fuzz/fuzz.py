@@ -8,6 +8,7 @@ signal or more memory than the bound is a failure, and its number gives the same
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import resource
 import signal
@@ -104,6 +105,7 @@ def guarded(path: Path) -> Verdict:
 
 def _behave() -> None:
     """The limits of a child."""
+    faulthandler.disable()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(SECONDS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from napari_clipmed.io.timing import FRAME_TIME, FRAME_TIME_VECTOR, frame_timing, motion
+from napari_clipmed.io.timing import FRAME_TIME, FRAME_TIME_VECTOR, frame_timing, motion, timing_guess
 
 
 def header(**values) -> Dataset:
@@ -84,3 +84,84 @@ def test_rotation_and_stepping_are_seen(pointer, expected) -> None:
 def test_a_single_frame_needs_no_time() -> None:
     timing, notes = frame_timing(header(), 1)
     assert timing.times_ms.tolist() == [0] and not notes
+
+
+def enhanced(macro: str, *frames: dict) -> Dataset:
+    """An enhanced header with one macro a frame."""
+    groups = []
+    for values in frames:
+        group = Dataset()
+        setattr(group, macro, [header(**values)])
+        groups.append(group)
+    return header(PerFrameFunctionalGroupsSequence=groups, NumberOfFrames=len(frames))
+
+
+def test_acquisition_times_stand_in_for_reference_times() -> None:
+    """One attribute for all frames: the two differ by half of an exposure."""
+    contents = [
+        {"FrameReferenceDateTime": "20240101120000", "FrameAcquisitionDateTime": "20240101120000.1"},
+        {"FrameAcquisitionDateTime": "20240101120000.4"},
+        {"FrameAcquisitionDateTime": "20240101120001.0"},
+    ]
+    timing, _ = frame_timing(enhanced("FrameContentSequence", *contents), 3)
+    assert timing.source == "Frame Acquisition DateTime"
+    np.testing.assert_allclose(timing.times_ms, [0, 300, 900])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["20240101120000", "20240101120001+0100"],
+        ["20240101120001", "20240101120000"],
+        ["20240101120000", "20240101120000"],
+        ["yesterday", "20240101120000"],
+    ],
+    ids=["half of them with a zone", "backwards", "all the same", "malformed"],
+)
+def test_frame_times_without_sense_are_not_used(times) -> None:
+    dataset = enhanced("FrameContentSequence", *({"FrameReferenceDateTime": time} for time in times))
+    dataset.FrameTime = 40
+    assert frame_timing(dataset, 2)[0].source == "Frame Time"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"FrameTime": 33, "FrameIncrementPointer": FRAME_TIME}, None),
+        ({"FrameTimeVector": [0, 9, 9], "FrameIncrementPointer": FRAME_TIME_VECTOR}, None),
+        ({"FrameTime": 33}, "does not name it"),
+        ({"FrameTime": 33, "FrameIncrementPointer": FRAME_TIME_VECTOR}, "does not name it"),
+        ({"CineRate": 15}, "rate"),
+        ({"RecommendedDisplayFrameRate": 15}, "rate for display"),
+        ({}, "frames are counted"),
+    ],
+)
+def test_a_time_base_that_is_a_guess_says_so(values, reason) -> None:
+    timing, _ = frame_timing(header(**values), 3)
+    guess = timing_guess(header(**values), timing)
+    assert (guess is None) if reason is None else (guess.what == "time base" and reason in guess.reason)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"PositionerMotion": "DYNAMIC", "PositionerPrimaryAngleIncrement": [0, 10, 20]}, "rotational"),
+        ({"PositionerMotion": "DYNAMIC", "PositionerPrimaryAngleIncrement": [0, 0, 0]}, ""),
+        ({"PositionerMotion": "STATIC", "PositionerPrimaryAngleIncrement": [0, 10, 20]}, ""),
+        ({"TableMotion": "DYNAMIC", "TableLongitudinalIncrement": [0, 80, 160]}, "stepping"),
+    ],
+)
+def test_a_moving_positioner_or_table_is_seen(values, expected) -> None:
+    assert motion(header(**values)) == expected
+
+
+@pytest.mark.parametrize(
+    ("macro", "keyword", "places", "expected"),
+    [
+        ("PositionerPositionSequence", "PositionerPrimaryAngle", [0, 30, 60], "rotational"),
+        ("PositionerPositionSequence", "PositionerPrimaryAngle", [0, 0.5, 0], ""),
+        ("TablePositionSequence", "TableTopLongitudinalPosition", [0, 150, 300], "stepping"),
+    ],
+)
+def test_the_frames_of_an_enhanced_run_tell_of_motion(macro, keyword, places, expected) -> None:
+    assert motion(enhanced(macro, *({keyword: place} for place in places))) == expected

@@ -142,3 +142,82 @@ def test_robust_window_ignores_what_is_no_number() -> None:
     frames[0, 0] = np.nan
     frames[0, 1] = 3
     assert robust_window(frames).high == 3
+
+
+def test_the_sigmoid_function_is_applied(make_run, frames) -> None:
+    """PS3.3 C.11.2.1.3.1: half of full at the centre, and a slope of 1 / width there."""
+
+    def change(dataset):
+        dataset.VOILUTFunction = "SIGMOID"
+
+    view = the_view(make_run(change, window=(2000, 1000)))
+    expected = 65535 / (1 + np.exp(-4 * (frames.astype(float) - 2000) / 1000))
+    assert np.abs(view.pixels - expected).max() <= 0.5 and limits(view) == (0, 65535)
+
+
+def test_the_sigmoid_function_of_an_inverse_film(make_film, frames) -> None:
+    def change(dataset):
+        dataset.VOILUTFunction = "SIGMOID"
+
+    view = the_view(make_film(change, window=(2000, 1000), photometric="MONOCHROME1"))
+    expected = 65535 - 65535 / (1 + np.exp(-4 * (frames[0].astype(float) - 2000) / 1000))
+    assert np.abs(view.pixels[0] - expected).max() <= 0.5
+
+
+def enhanced_windows(windows):
+    """A change that makes a run enhanced, with a window a frame."""
+
+    def change(dataset):
+        groups = []
+        for centre, width in windows:
+            group, macro = Dataset(), Dataset()
+            macro.WindowCenter, macro.WindowWidth = centre, width
+            group.FrameVOILUTSequence = [macro]
+            groups.append(group)
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.12.1.1"
+        dataset.PerFrameFunctionalGroupsSequence = groups
+
+    return change
+
+
+def test_windows_of_single_frames_are_kept(make_run) -> None:
+    view = the_view(make_run(enhanced_windows([(1000 + 10 * index, 201) for index in range(6)])))
+    assert [window.low for window in view.frame_windows] == [899.5 + 10 * index for index in range(6)]
+    assert view.window == view.frame_windows[0]
+
+
+def test_windows_of_single_frames_that_agree_are_one(make_run) -> None:
+    view = the_view(make_run(enhanced_windows([(1000, 201)] * 6)))
+    assert view.frame_windows == () and limits(view) == (899.5, 1099.5)
+
+
+def test_padding_of_a_run_leaves_the_values_but_not_the_window(make_run, frames) -> None:
+    """Values of a run may be subtracted, so they stay; the estimated window leaves padding out."""
+    padded = frames.copy()
+    padded[:, :10] = 0
+    view = the_view(make_run(lambda dataset: dataset.add_new("PixelPaddingValue", "US", 0), pixels=padded))
+    assert np.array_equal(view.pixels, padded)
+    assert limits(view) == pytest.approx(tuple(np.percentile(padded[padded > 0], (0.5, 99.5))))
+
+
+def test_a_padding_range(make_film, frames) -> None:
+    image = frames[0].copy()
+    image[:10] = np.arange(4085, 4095)[:, None]
+
+    def change(dataset):
+        dataset.add_new("PixelPaddingValue", "US", 4085)
+        dataset.add_new("PixelPaddingRangeLimit", "US", 4095)
+        del dataset.WindowCenter, dataset.WindowWidth
+
+    view = the_view(make_film(change, pixels=image))
+    assert (view.pixels[0, :10] <= view.window.low).all()
+
+
+def test_a_damaged_voi_lut_falls_back(make_run, frames) -> None:
+    def change(dataset):
+        lut = voi_lut(np.arange(4096))
+        lut.LUTDescriptor = [0, 0, 99]
+        dataset.VOILUTSequence = [lut]
+
+    view = the_view(make_run(change))
+    assert np.array_equal(view.pixels, frames) and any("VOI LUT" in note for note in view.warnings)

@@ -8,7 +8,10 @@ from pydicom.dataset import Dataset
 from napari_clipmed.io.geometry import (
     angiogram_projection,
     angle_between,
+    angles_of,
+    calibration_of,
     film_projection,
+    orientation_warnings,
     projection_of_angles,
     spacing_of,
 )
@@ -107,3 +110,59 @@ def test_spacing_says_what_it_refers_to(values, calibration, row) -> None:
     spacing = spacing_of(header(**values))
     assert spacing.calibration is calibration
     assert spacing.row_mm == pytest.approx(row)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected", "words"),
+    [
+        (["A", "F"], "LA", "front to back"),
+        (["P", "F"], "LA", "front to back"),
+        (["L", "F"], "UNKNOWN", "not whether PA or AP"),
+        (None, "UNKNOWN", "no View Position"),
+    ],
+)
+def test_patient_orientation_tells_lateral_from_frontal(orientation, expected, words) -> None:
+    projection, why = film_projection(header(PatientOrientation=orientation))
+    assert projection == expected and why.what == "projection" and words in why.reason
+
+
+def test_a_mirrored_or_turned_film_is_said() -> None:
+    assert "mirrored" in orientation_warnings(header(PatientOrientation=["R", "F"]), "x.dcm")[0]
+    assert "upside down" in orientation_warnings(header(PatientOrientation=["L", "H"]), "x.dcm")[0]
+    assert orientation_warnings(header(PatientOrientation=["L", "F"]), "x.dcm") == ()
+
+
+def test_angles_of_the_isocentre_stand_in() -> None:
+    dataset = header(PositionerIsocenterPrimaryAngle=88.0, PositionerIsocenterSecondaryAngle=-3.0)
+    assert angles_of(dataset) == (88, -3)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "no pixel spacing"),
+        ({"ImagerPixelSpacing": [0.2, 0.2]}, "magnification is not known"),
+        (
+            {"ImagerPixelSpacing": [0.2, 0.2], "EstimatedRadiographicMagnificationFactor": 1.25},
+            "divided by 1.25",
+        ),
+        (
+            {
+                "ImagerPixelSpacing": [0.2, 0.2],
+                "DistanceSourceToDetector": 1200,
+                "DistanceSourceToPatient": 800,
+            },
+            "distances to the source 1200 and 800 mm",
+        ),
+        ({"ImagerPixelSpacing": [0.2, 0.2], "PixelSpacing": [0.15, 0.15]}, "differs from"),
+        ({"ObjectPixelSpacingInCenterOfBeam": [0.15, 0.15]}, "Center of Beam"),
+    ],
+)
+def test_every_calibration_has_its_reason(values, words) -> None:
+    spacing, guess = calibration_of(header(**values))
+    assert guess.what == "calibration" and guess.value == spacing.calibration and words in guess.reason
+
+
+def test_millimetres_of_an_enhanced_run() -> None:
+    spacing = spacing_of(header(ObjectPixelSpacingInCenterOfBeam=[0.15, 0.16]))
+    assert (spacing.row_mm, spacing.column_mm) == (0.15, 0.16) and spacing.calibration is Calibration.GEOMETRY
