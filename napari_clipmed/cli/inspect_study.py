@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_clipmed.cli._app import app, console, print_json
+from napari_clipmed.cli._listing import describe_entries, show_entries, time_words
+from napari_clipmed.errors import ClipmedError
 
 if TYPE_CHECKING:
     from napari_clipmed.io import StudyEntry
@@ -17,22 +19,44 @@ if TYPE_CHECKING:
 
 @app.command()
 def inspect(
-    path: Annotated[list[Path], typer.Argument(help="A file, a folder, or the files of one examination.")],
+    path: Annotated[
+        list[Path],
+        typer.Argument(help="A file, a folder, a zip archive, a DICOMDIR, or the files of one examination."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")] = False,
     identity: Annotated[bool, typer.Option(help="Show the patient's identity as well.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="Only list what a folder holds.")] = False,
+    entry: Annotated[
+        int | None, typer.Option(min=1, help="Decode and describe this entry of the list, counted from 1.")
+    ] = None,
 ) -> None:
-    """Show views, frames, times, pairing, calibration, guesses and warnings."""
-    from napari_clipmed.io import holds_several, list_studies, open_study
+    """Say what was understood: views, frames, times, pairing, calibration, every guess and warning.
 
-    if listing and holds_several(path[0]):
-        _show_listing(list_studies(path[0]), as_json)
-        return
-    study = open_study(path[0] if len(path) == 1 else list(path))
+    A folder of several studies is listed by its headers; nothing is decoded then.
+    """
+    from napari_clipmed.io import holds_several, list_studies, open_entry, open_study
+
+    if len(path) == 1 and path[0].exists() and holds_several(path[0]):
+        entries = list_studies(path[0])
+        if listing or (entry is None and len(entries) > 1):
+            if as_json:
+                print_json(describe_entries(entries, identity))
+            else:
+                show_entries(entries, identity)
+            return
+        study = open_entry(_entry_of(entries, entry or 1))
+    else:
+        study = open_study(path[0] if len(path) == 1 else list(path))
     if as_json:
         print_json(describe(study, identity))
     else:
         _show(study, identity)
+
+
+def _entry_of(entries: list[StudyEntry], number: int) -> StudyEntry:
+    if number > len(entries):
+        raise ClipmedError(f"There is no entry {number}.", f"The list has {len(entries)}; see --list.")
+    return entries[number - 1]
 
 
 def describe(study: Study, identity: bool = False) -> dict[str, Any]:
@@ -62,6 +86,11 @@ def _describe_view(view: View) -> dict[str, Any]:
         "dtype": view.pixels.dtype.name,
         "subtracted": view.subtracted,
         "subtracted_here": view.native is not None,
+        "subtraction": None if view.subtraction is None else view.subtraction.to_json(),
+        "motion": view.motion,
+        "shutter": view.shutter is not None,
+        "overlays": [overlay.label for overlay in view.overlays],
+        "source_hash": view.source_hash,
         "times_ms": [round(float(time), 3) for time in view.timing.times_ms],
         "time_source": view.timing.source,
         "times_known": view.timing.known,
@@ -75,25 +104,6 @@ def _describe_view(view: View) -> dict[str, Any]:
     }
 
 
-def _show_listing(entries: list[StudyEntry], as_json: bool) -> None:
-    """Everything in a folder, one line an entry."""
-    if as_json:
-        print_json(
-            [
-                {
-                    "paths": [str(path) for path in entry.paths],
-                    "kind": entry.kind.value,
-                    "pairing": None if entry.pairing is None else asdict(entry.pairing),
-                }
-                for entry in entries
-            ]
-        )
-        return
-    for entry in entries:
-        rule = f" (paired by {entry.pairing.value})" if entry.pairing else ""
-        console.print(f"{entry.kind.value:<10} {entry.title}{rule}", highlight=False, markup=False)
-
-
 def _show(study: Study, identity: bool) -> None:
     """One table of the views, then what was concluded and what was wrong."""
     from rich.markup import escape
@@ -104,20 +114,30 @@ def _show(study: Study, identity: bool) -> None:
     if identity:
         person = study.identity
         console.print(f"Patient: {escape(person.name)} ({escape(person.patient_id)}), {person.study_date}")
-    table = Table("", *(f"{index}: {view.projection}" for index, view in enumerate(study.views)))
+    table = Table("", *(f"{index}: {view.projection}" for index, view in enumerate(study.views, start=1)))
     for label, values in _rows(study.views):
-        table.add_row(label, *(escape(value) for value in values))
+        if any(values):
+            table.add_row(label, *(escape(value) for value in values))
     console.print(table)
     if study.pairing:
         console.print(f"Paired by {study.pairing.value}: {escape(study.pairing.reason)}", highlight=False)
-    for guess in study.guesses:
-        console.print(_sentence(guess), highlight=False, markup=False)
-    for index, view in enumerate(study.views):
-        for guess in view.guesses:
-            console.print(f"view {index}: {_sentence(guess)}", highlight=False, markup=False)
-    for note in (*study.warnings, *(note for view in study.views for note in view.warnings)):
+    guesses = Table("view", "guess", "value", "because", box=None, pad_edge=False)
+    for where, guess in _guesses(study):
+        guesses.add_row(where, *(escape(str(part)) for part in (guess.what, guess.value, guess.reason)))
+    if guesses.row_count:
+        console.print(guesses)
+    for note in study.warnings:
         console.print(f"[yellow]Warning:[/] {escape(note)}", highlight=False)
+    for index, view in enumerate(study.views, start=1):
+        for note in view.warnings:
+            console.print(f"[yellow]Warning, view {index}:[/] {escape(note)}", highlight=False)
     console.print("Research use only, not for diagnosis.", style="dim")
+
+
+def _guesses(study: Study) -> list[tuple[str, Guess]]:
+    """Everything that was concluded, with the number of the view from 1."""
+    of_views = [(str(number), g) for number, view in enumerate(study.views, start=1) for g in view.guesses]
+    return [("", guess) for guess in study.guesses] + of_views
 
 
 def _rows(views: tuple[View, ...]) -> list[tuple[str, list[str]]]:
@@ -125,23 +145,17 @@ def _rows(views: tuple[View, ...]) -> list[tuple[str, list[str]]]:
     return [
         ("file", [Path(view.source.path).name for view in views]),
         ("frames", [f"{view.n_frames} × {view.pixels.shape[2]} × {view.pixels.shape[1]}" for view in views]),
-        ("times", [_times(view) for view in views]),
+        ("times", [f"{time_words(view.timing)} ({view.timing.source})" for view in views]),
+        ("moves", [f"{view.motion} run, no bolus series" if view.motion else "" for view in views]),
         ("subtracted", [_subtraction(view) for view in views]),
         ("angles", ["–" if view.angles is None else "{:g}°, {:g}°".format(*view.angles) for view in views]),
         ("spacing", [_spacing(view) for view in views]),
         ("windows", ["; ".join(_window(window) for window in view.windows) for view in views]),
+        ("shutter", ["yes" if view.shutter is not None else "" for view in views]),
+        ("overlays", [", ".join(overlay.label for overlay in view.overlays) for view in views]),
         ("modality", [view.source.modality or "–" for view in views]),
         ("encoding", [view.source.transfer_syntax or "–" for view in views]),
     ]
-
-
-def _times(view: View) -> str:
-    if view.n_frames == 1:
-        return "single frame"
-    if not view.timing.known:
-        return "not known"
-    total = (view.timing.times_ms[-1] - view.timing.times_ms[0]) / 1000
-    return f"{view.timing.interval_ms:g} ms a frame, {total:g} s in all ({view.timing.source})"
 
 
 def _subtraction(view: View) -> str:
@@ -158,7 +172,3 @@ def _spacing(view: View) -> str:
 
 def _window(window: DisplayWindow) -> str:
     return f"{window.name} {window.low:.5g}…{window.high:.5g}"
-
-
-def _sentence(guess: Guess) -> str:
-    return f"{guess.what}: {guess.value} ({guess.reason})"

@@ -38,15 +38,17 @@ def is_picture(path: Path) -> bool:
     """Whether the first bytes are those of PNG, JPEG or TIFF, whatever the file is called."""
     try:
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(132)
     except OSError:
         return False
     return looks_like_picture(head)
 
 
 def looks_like_picture(head: bytes) -> bool:
-    """Whether bytes begin as PNG, JPEG or TIFF do."""
-    return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+    """Whether bytes begin as PNG, JPEG or TIFF do; some DICOM files keep a TIFF header in their preamble."""
+    return head[128:132] != b"DICM" and head.startswith(
+        (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    )
 
 
 def read_picture(path: Path) -> Picture:

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from napari_clipmed.cli.inspect_study import inspect
-from napari_clipmed.errors import UnreadableFileError
+from napari_clipmed.errors import ClipmedError, UnreadableFileError
 from napari_clipmed.io.dicom_write import Uids
 from napari_clipmed.study import MaskItem, PatientIdentity
 
@@ -60,3 +60,44 @@ def test_a_folder_is_listed(make_run, tmp_path) -> None:
 def test_an_error_is_left_to_the_one_place_that_words_it(tmp_path) -> None:
     with pytest.raises(UnreadableFileError):
         run(tmp_path / "missing.dcm")
+
+
+def test_a_folder_of_several_studies_is_listed_without_decoding(make_run, tmp_path, monkeypatch) -> None:
+    who = PatientIdentity(name="Muster^Anna", patient_id="ID-77")
+    for name, seed, angles in (("a", 1, (0, 0)), ("b", 1, (90, 0)), ("c", 2, (0, 0))):
+        make_run(
+            name=f"{name}.dcm", patient=who, uids=Uids.seeded(seed, "s", name), angles=angles, synthetic=True
+        )
+    (tmp_path / "letter.txt").write_text("no image")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("pixels were decoded for a list")
+
+    monkeypatch.setattr("napari_clipmed.io.study_reader.view_of", refuse)
+    monkeypatch.setenv("COLUMNS", "200")
+    output = run(tmp_path)
+    assert "Patient 1, examination 1" in output
+    assert "Patient 1, examination 2" in output
+    assert "200 ms a frame, 1 s" in output
+    assert "SIMULATED" in output
+    assert "Muster" not in output
+    assert "Muster^Anna" in run(tmp_path, "--identity")
+    listed = json.loads(run(tmp_path, "--json"))
+    assert [(row["patient"], row["examination"]) for row in listed] == [(1, 1), (1, 2)]
+    assert [facts["projection"] for facts in listed[0]["headers"]] == ["AP", "LA"]
+
+
+def test_one_entry_of_a_list_is_described(make_run, tmp_path) -> None:
+    make_run(name="a.dcm", uids=Uids.seeded(1, "s", "a"))
+    make_run(name="b.dcm", uids=Uids.seeded(2, "t", "b"), mask=MaskItem(mask_frames=(1,)))
+    second = json.loads(run(tmp_path, "--entry", 2, "--json"))
+    assert second["views"][0]["subtraction"]["items"][0]["mask_frames"] == [1]
+    with pytest.raises(ClipmedError, match="no entry 3"):
+        run(tmp_path, "--entry", 3)
+
+
+def test_a_dicom_file_with_the_head_of_a_tiff_is_dicom(make_run) -> None:
+    """Two files of the NEMA WG-04 set keep a TIFF header in the preamble."""
+    path = make_run()
+    path.write_bytes(b"II*\0" + path.read_bytes()[4:])
+    assert json.loads(run(path, "--json"))["views"][0]["source"]["modality"] == "XA"
