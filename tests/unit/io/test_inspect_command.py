@@ -73,7 +73,7 @@ def test_a_folder_of_several_studies_is_listed_without_decoding(make_run, tmp_pa
     def refuse(*_: object) -> None:
         raise AssertionError("pixels were decoded for a list")
 
-    monkeypatch.setattr("napari_clipmed.io.study_reader.view_of", refuse)
+    monkeypatch.setattr("napari_clipmed.io.run_decoder.RunDecoder.__init__", refuse)
     monkeypatch.setenv("COLUMNS", "200")
     output = run(tmp_path)
     assert "Patient 1, examination 1" in output
