@@ -80,13 +80,13 @@ class Backend:
             return self._engine
 
     def store(self) -> Store:
-        """The annotation store of the workspace in the preferences."""
+        """The annotation store of the workspace in the preferences, read-only where it cannot be written."""
         from napari_clipmed.records import Store
 
         folder = read_settings().workspace_path
         with self._lock:
             if self._store is None or folder != self._store_folder:
-                self._store = Store.open(folder)
+                self._store = Store.open(folder, fall_back=True)
                 self._store_folder = folder
             return self._store
 

@@ -37,6 +37,8 @@ class Canvas(QObject):
         Name of the view that editing goes to.
     mask_changed : Signal(object)
         Index of the view whose mask was painted, written or undone.
+    masks_exhausted : Signal(int)
+        Ctrl+Z found nothing left to undo in the mask of this view.
     saliency_changed : Signal(object)
         The `Saliency` now laid over the frames, or None.
     native_changed : Signal(bool)
@@ -48,6 +50,7 @@ class Canvas(QObject):
     frame_changed = Signal(object)
     active_view_changed = Signal(str)
     mask_changed = Signal(object)
+    masks_exhausted = Signal(int)
     saliency_changed = Signal(object)
     native_changed = Signal(bool)
     message = Signal(str)
@@ -56,7 +59,12 @@ class Canvas(QObject):
         super().__init__()
         self._viewer = weakref.ref(viewer)
         self.hanging: Hanging | None = None
-        self.masks = Masks(self._add, lambda layer: layer in self.viewer.layers, self.mask_changed.emit)
+        self.masks = Masks(
+            self._add,
+            lambda layer: layer in self.viewer.layers,
+            self.mask_changed.emit,
+            self.masks_exhausted.emit,
+        )
         self.keys = KeyTable()
         self._study: Study | None = None
         self._saliency: Saliency | None = None

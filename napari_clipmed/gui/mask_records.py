@@ -52,6 +52,8 @@ class MaskToSave:
         The proposal that this very mask came from.
     sentence : MaskProposal or None
         The sentence of its class; known also where the class was drawn by hand on another frame.
+    before : Revision or None
+        What was saved of this class of this frame before.
     """
 
     view_index: int
@@ -60,6 +62,7 @@ class MaskToSave:
     title: str
     origin: Accepted | None = None
     sentence: MaskProposal | None = None
+    before: Revision | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -77,7 +80,13 @@ class PromptList:
 
     def value_of(self, prompt: str) -> int:
         """Label value of a sentence; a new sentence gets the next one."""
-        return self.values.setdefault(prompt, FIRST_VALUE + len(self.values))
+        return self.values.setdefault(prompt, max(self.values.values(), default=FIRST_VALUE - 1) + 1)
+
+    def adopt(self, classes: Mapping[int, str]) -> None:
+        """Take over classes that were saved earlier, so that their sentences keep their values."""
+        for value, title in classes.items():
+            if value >= FIRST_VALUE:
+                self.values.setdefault(title, value)
 
     def colour_of(self, prompt: str) -> str:
         """Colour of a sentence, the same as on the canvas."""
@@ -88,18 +97,28 @@ class PromptList:
         self.accepted[accepted.view_index, accepted.frame, accepted.value] = accepted
 
     def to_save(
-        self, labels: NDArray[np.integer], view_index: int, frame: int, titles: Mapping[int, str]
+        self,
+        labels: NDArray[np.integer],
+        view_index: int,
+        frame: int,
+        titles: Mapping[int, str],
+        saved: Mapping[str, Revision],
     ) -> list[MaskToSave]:
-        """The classes of one frame: those drawn on it, and those accepted there and erased since.
+        """The classes of one frame: those drawn on it, and those accepted or saved there and erased since.
 
         Parameters
         ----------
         labels : (H, W) int array
             The frame of the Labels layer.
+        titles : mapping of int to str
+            Of the label values.
+        saved : mapping of str to Revision
+            By title, what was saved of this frame before.
         """
         sentences = {accepted.value: accepted.proposal for accepted in self.accepted.values()}
         drawn = {int(value) for value in np.unique(labels) if value}
         known = {value for view, at, value in self.accepted if (view, at) == (view_index, frame)}
+        known |= {value for value, title in titles.items() if title in saved}
         return [
             MaskToSave(
                 view_index,
@@ -108,37 +127,45 @@ class PromptList:
                 titles.get(value, f"label {value}"),
                 self.accepted.get((view_index, frame, value)),
                 sentences.get(value),
+                saved.get(titles.get(value, "")),
             )
             for value in sorted(drawn | known)
         ]
 
 
 def save_masks(store: Store, study: Study, masks: Sequence[MaskToSave], author: str) -> list[Revision]:
-    """Write masks of one frame as revisions, with the pixels that fine-tuning needs. Off the GUI thread."""
+    """Write masks of one frame as revisions, with the pixels that fine-tuning needs. Off the GUI thread.
+
+    A mask that its author saved before exactly like this makes no further revision. One that somebody else
+    has changed meanwhile makes a conflict; see `Store.add_mask`.
+    """
     from napari_clipmed.training.snapshots import save_segmentation_inputs
 
     case = store.case_for(study)
-    revisions = []
     for view_index, frame in sorted({(m.view_index, m.frame) for m in masks}):
         save_segmentation_inputs(store, case, study.views[view_index], view_index, frame)
-    for mask in masks:
-        said = mask.sentence
-        revisions.append(
-            store.add_mask(
-                case,
-                mask.view_index,
-                mask.frame,
-                mask.mask,
-                said.prompt if said else "",
-                model_prompt=said.normalised_prompt if said else "",
-                convention=said.convention if said else "picture",
-                verdict=mask.verdict,
-                name=mask.title,
-                threshold=mask.origin.threshold if mask.origin else None,
-                model_id=said.model_id if said else "",
-                model_version=said.model_version if said else "",
-                model_score=said.score if said else None,
-                author=author,
-            )
-        )
-    return revisions
+    return [_save_mask(store, case, mask, author) for mask in masks]
+
+
+def _save_mask(store: Store, case: str, mask: MaskToSave, author: str) -> Revision:
+    said, before = mask.sentence, mask.before
+    unchanged = before is not None and np.array_equal(store.read_mask(before), mask.mask)
+    if before is not None and unchanged and before.author == author:
+        return before
+    return store.add_mask(
+        case,
+        mask.view_index,
+        mask.frame,
+        mask.mask,
+        said.prompt if said else before.prompt if before else "",
+        model_prompt=said.normalised_prompt if said else before.model_prompt if before else "",
+        convention=said.convention if said else before.convention if before else "picture",
+        verdict=Verdict.ACCEPTED if unchanged else mask.verdict,
+        name=mask.title,
+        threshold=mask.origin.threshold if mask.origin else None,
+        model_id=said.model_id if said else before.model_id if before else "",
+        model_version=said.model_version if said else before.model_version if before else "",
+        model_score=said.score if said else before.model_score if before else None,
+        author=author,
+        based_on=before.id if before else None,
+    )

@@ -25,6 +25,8 @@ class Masks:
         Whether a layer is still there; the person may remove it from the layer list.
     painted : callable
         Told the view index after every change: painted, written, undone, redone.
+    exhausted : callable
+        Told the view index when Ctrl+Z finds nothing left to undo in its layer.
     """
 
     def __init__(
@@ -32,9 +34,10 @@ class Masks:
         add: Callable[[Labels], None],
         on_canvas: Callable[[Labels], bool],
         painted: Callable[[int], None],
+        exhausted: Callable[[int], None],
     ) -> None:
         self.classes: dict[int, str] = dict(DEFAULT_CLASSES)
-        self._add, self._on_canvas, self._painted = add, on_canvas, painted
+        self._add, self._on_canvas, self._painted, self._exhausted = add, on_canvas, painted, exhausted
         self._layers: dict[int, Labels] = {}
 
     def get(self, view_index: int) -> Labels | None:
@@ -79,6 +82,28 @@ class Masks:
             layer.selected_label = value
         return len(rows)
 
+    def load(self, layer: Labels, frame: int, labels: NDArray[np.integer]) -> None:
+        """Show a frame as it was saved.
+
+        Over marks that can still be undone it is written as one more step; otherwise it becomes what
+        Ctrl+Z ends at, so that undoing does not erase what was saved.
+
+        Parameters
+        ----------
+        labels : (H, W) int array
+            Mask values of the whole frame.
+        """
+        rows, columns = np.nonzero(np.asarray(layer.data[frame]) != labels)
+        if not len(rows):
+            return
+        if _can_undo(layer):
+            with layer.block_history():
+                layer.data_setitem((np.full_like(rows, frame), rows, columns), labels[rows, columns])
+            return
+        layer.data[frame] = labels
+        layer._redo_history.clear()  # its steps start from other values; napari has no public call for this
+        layer.refresh()
+
     def _dress(self, layer: Labels) -> None:
         values = sorted(self.classes)
         layer.colormap = mask_colours(self.classes)
@@ -88,6 +113,10 @@ class Masks:
         self._tell(event.source)
 
     def _undo(self, layer: Labels) -> None:
+        tag = tag_of(layer)
+        if tag is not None and not _can_undo(layer):
+            self._exhausted(tag.view_index)
+            return
         layer.undo()
         self._tell(layer)
 
@@ -99,3 +128,8 @@ class Masks:
         tag = tag_of(layer)
         if tag is not None:
             self._painted(tag.view_index)
+
+
+def _can_undo(layer: Labels) -> bool:
+    """Whether napari has a step to undo; it offers no public way to ask."""
+    return bool(layer._undo_history)

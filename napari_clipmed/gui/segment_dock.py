@@ -110,6 +110,7 @@ class SegmentDock(QWidget):
         session.frame_changed.connect(self._on_place)
         session.active_view_changed.connect(self._on_place)
         session.mask_changed.connect(self._on_mask_changed)
+        session.records.loaded.connect(self._on_loaded)
         self.prompt.asked.connect(self.segment)
         self.prompt.edited.connect(self._read_prompt)
         self.proposal.threshold_changed.connect(self._on_threshold)
@@ -290,7 +291,8 @@ class SegmentDock(QWidget):
             return []
         frame = session.frame_of(index)
         labels = np.array(session.labels_layer(index).data[frame])
-        return self.prompts.to_save(labels, index, frame, session.classes)
+        saved = session.records.seen_masks(index, frame)
+        return self.prompts.to_save(labels, index, frame, session.classes, saved)
 
     def save(self) -> None:
         """Save the masks of the shown frame as they are now."""
@@ -305,6 +307,7 @@ class SegmentDock(QWidget):
             said = ", ".join(f"{r.name} ({r.verdict}, revision {r.id})" for r in revisions)
             if study is session.study:
                 say(self.status, f"Saved: {said}.")
+            session.records.wrote_masks(study, revisions, [mask.mask for mask in masks])
             session.message.emit(f"Saved {len(revisions)} mask(s).")
 
         def refused(error: ClipmedError) -> None:
@@ -349,6 +352,14 @@ class SegmentDock(QWidget):
 
     def _on_mask_changed(self, view_index: object) -> None:
         say(self.status, "Changed since it was saved.")
+        self._allow_saving()
+
+    def _on_loaded(self) -> None:
+        """Masks saved earlier are on the canvas: their sentences belong into the list."""
+        self.prompts.adopt(self.session.classes)
+        for sentence, value in self.prompts.values.items():
+            self.sentences.put(value, sentence, self.prompts.colour_of(sentence))
+        self.sentences_section.setVisible(self.sentences.count() > 0)
         self._allow_saving()
 
     def _allow_saving(self) -> None:

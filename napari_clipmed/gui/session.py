@@ -18,6 +18,7 @@ from qtpy.QtCore import QTimer, Signal
 from napari_clipmed.gui.arrivals import Arrivals
 from napari_clipmed.gui.backend import Backend
 from napari_clipmed.gui.canvas import Canvas
+from napari_clipmed.gui.case_keeper import CaseKeeper
 from napari_clipmed.gui.jobs import JobRunner
 from napari_clipmed.gui.keys import bind_session_keys
 from napari_clipmed.gui.layers import handed_over
@@ -57,6 +58,8 @@ class ReviewSession(Canvas):
         The `ClipmedError` that kept a study from opening.
     jobs : JobRunner
         Work off the GUI thread.
+    records : CaseKeeper
+        Brings back what was saved about the study, and journals what is not saved yet.
     strip : QWidget or None
         The time strip of this window.
     """
@@ -71,6 +74,7 @@ class ReviewSession(Canvas):
         super().__init__(viewer)
         self.jobs = JobRunner(self)
         self.backend = Backend()
+        self.records = CaseKeeper(self)
         self.strip: QWidget | None = None
         self.arrivals = Arrivals(self)
         self._opened: Opened | None = None

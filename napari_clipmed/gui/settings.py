@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 PLUGIN = "napari-clipmed"
 
@@ -53,7 +54,7 @@ def read_settings() -> Settings:
     try:
         stored = get_plugin_settings(PLUGIN)
     except KeyError:
-        return Settings()
+        return Settings(**_unknown_to_napari)
     values = {}
     for field in fields(Settings):
         for category in ("inference", "review"):
@@ -61,3 +62,22 @@ def read_settings() -> Settings:
             if hasattr(group, field.name):
                 values[field.name] = getattr(group, field.name)
     return Settings(**values)
+
+
+_unknown_to_napari: dict[str, Any] = {}
+"""Preferences changed while napari does not know the plugin; they last as long as the program."""
+
+
+def write_setting(name: str, value: object) -> None:
+    """Change one preference, as the Preferences page would."""
+    from napari.settings import get_plugin_settings
+
+    try:
+        stored = get_plugin_settings(PLUGIN)
+    except KeyError:
+        _unknown_to_napari[name] = value
+        return
+    for category in ("inference", "review"):
+        group = getattr(stored, category, None)
+        if hasattr(group, name):
+            setattr(group, name, value)

@@ -26,6 +26,7 @@ from napari_clipmed.gui.export_menu import EXPORT_KEY, ExportButton
 from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.layers import contrast_limits
 from napari_clipmed.gui.playback import ensure_strip
+from napari_clipmed.gui.records_banners import RecordsBanners
 from napari_clipmed.gui.samples import SAMPLES, make_sample
 from napari_clipmed.gui.session import OPEN_KEY, session_for
 from napari_clipmed.gui.study_words import identity_line, understood, warnings_of
@@ -42,6 +43,7 @@ from napari_clipmed.gui.theme import (
 )
 from napari_clipmed.gui.view_card import ViewCard
 from napari_clipmed.gui.widgets.failure_note import FailureNote
+from napari_clipmed.gui.workspace_menu import WorkspaceMenu
 
 if TYPE_CHECKING:
     import napari
@@ -119,10 +121,12 @@ class StudyDock(QWidget):
             self.identity,
             self.simulated,
             self.warnings,
+            RecordsBanners(self.session),
             self.look_box,
             self.views_box,
             self.understood_box,
             ExportButton(self.session, self.failure.tell, partial(say, self.note)),
+            section("Workspace", WorkspaceMenu(self.session)),
         )
         self.setMinimumWidth(DOCK_WIDTH[0])
 

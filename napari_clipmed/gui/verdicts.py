@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
@@ -42,6 +42,7 @@ class VerdictKeeper(QObject):
         box.accepted.connect(lambda label: self._save(label, "accepted"))
         box.corrected.connect(lambda label: self._save(label, "corrected"))
         box.undone.connect(self._take_back)
+        session.records.changed.connect(self._on_records)
 
     def show(self, study: Study | None, diagnosis: Diagnosis | None) -> None:
         """Offer an answer, and say what was saved about this study before."""
@@ -51,37 +52,43 @@ class VerdictKeeper(QObject):
             self._box.offer("", {}, "Classify a study first")
             return
         self._box.offer(diagnosis.predicted, dict(zip(diagnosis.labels, diagnosis.titles, strict=True)))
-        self._recall(study)
+        self._on_records()
 
-    def _recall(self, study: Study) -> None:
-        session = self._session
-
-        def look(progress: Progress) -> Revision | None:
-            if not session.workspace.exists():  # looking must not make a workspace
-                return None
-            store = session.store()
-            case = store.find_case(study)
-            return store.current_label(case) if case else None
-
-        def found(revision: Revision | None) -> None:
-            if revision is not None and study is self._study and self._saved is None:
-                self._box.tell(f"Before: {self._describe(revision)}", can_undo=False)
-
-        session.jobs.start(
-            look, title="Look up the case", on_done=found, on_error=self._failure.tell, key="recall"
-        )
+    def _on_records(self) -> None:
+        """Say what holds; it can be taken back after a restart too."""
+        study, held = self._session.study, self._session.records.state.label
+        if self._diagnosis is None or study is not self._study or held == self._saved:
+            return
+        self._saved = held
+        if held is None:
+            self._box.tell("The case has no verdict now.")
+        else:
+            by = f" by {held.author}" if held.author else ""
+            self._box.tell(f"Before{by}: {self._describe(held)}", can_undo=True)
 
     def _save(self, label: str, verdict: str) -> None:
         study, diagnosis, session = self._study, self._diagnosis, self._session
         if study is None or diagnosis is None:
             return
         author, comment = session.settings.author, self._box.take_comment()
+        seen = self._saved.id if self._saved else session.records.seen_label()
         self._failure.clear()
         self._box.tell("Saving …")
 
         def write(progress: Progress) -> Revision:
             from napari_clipmed.training.snapshots import save_diagnosis_inputs
 
+            said: dict[str, Any] = {
+                "label": label,
+                "verdict": verdict,
+                "model_id": diagnosis.model_id,
+                "author": author,
+                "comment": comment,
+                "model_version": diagnosis.model_version,
+                "model_label": diagnosis.predicted,
+                "model_score": float(diagnosis.combined[diagnosis.predicted]),
+            }
+            session.records.keep_verdict(study, said)
             store = session.store()
             case = store.case_for(study)
             save_diagnosis_inputs(store, case, study)
@@ -92,22 +99,15 @@ class VerdictKeeper(QObject):
                 model_version=diagnosis.model_version,
                 unlike_training=diagnosis.unlike_training,
             )
-            return store.add_label(
-                case,
-                label,
-                verdict,
-                diagnosis.model_id,
-                author,
-                comment,
-                model_version=diagnosis.model_version,
-                model_label=diagnosis.predicted,
-                model_score=diagnosis.combined[diagnosis.predicted],
-            )
+            revision = store.add_label(case, based_on=seen, **said)
+            session.records.verdict_saved(study)
+            return revision
 
         def refused(error: ClipmedError) -> None:
             self._box.comment.setText(comment)
             self._box.tell("Not saved.")
             self._failure.tell(error)
+            session.records.refresh()
 
         # No key: a verdict is never superseded, each is a revision of its own.
         session.jobs.start(
@@ -122,6 +122,7 @@ class VerdictKeeper(QObject):
         if study is self._study:
             self._saved = revision
             self._box.tell(f"Saved: {self._describe(revision)}", can_undo=True)
+            self._session.records.refresh()
 
     def _take_back(self) -> None:
         revision, session, study = self._saved, self._session, self._study
@@ -136,12 +137,14 @@ class VerdictKeeper(QObject):
 
         def done(now: Revision | None) -> None:
             if study is self._study:
-                self._saved = None
+                self._saved = now
                 self._box.tell(
                     f"Taken back. It holds again: {self._describe(now)}"
                     if now is not None
-                    else "Taken back. The case has no verdict now."
+                    else "Taken back. The case has no verdict now.",
+                    can_undo=now is not None,
                 )
+                session.records.refresh()
 
         session.jobs.start(write, title="Take back", on_done=done, on_error=self._failure.tell)
 

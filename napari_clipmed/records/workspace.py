@@ -133,16 +133,20 @@ class Workspace:
             if not self.root.exists():
                 self.root.mkdir(parents=True)
             if self.root.is_dir() and not self.exists and self._is_blank():
-                server = {"database": database_url, "id": server_id} if database_url else {}
-                content = {"format": FORMAT, "version": 2 if server else 1, **server}
-                marker = json.dumps(content, indent=2) + "\n"
-                write_atomically(self.root / MARKER, marker.encode(), partial=self.root / PARTIAL)
+                self.name_server(database_url, server_id)
             self.check()
             with tempfile.TemporaryFile(dir=self.root):
                 pass  # tells at once, not at the first correction, that nothing can be written here
             for folder in (self.masks, self.inputs, self.models, self.runs, self.root / PARTIAL):
                 folder.mkdir(exist_ok=True)
             remove_stale_partials(self.root / PARTIAL)
+
+    def name_server(self, database_url: str, server_id: str) -> None:
+        """Write the marker: which server keeps the database (empty: none), under which workspace id."""
+        server = {"database": database_url, "id": server_id} if database_url else {}
+        content = {"format": FORMAT, "version": 2 if server else 1, **server}
+        marker = json.dumps(content, indent=2) + "\n"
+        write_atomically(self.root / MARKER, marker.encode(), partial=self.root / PARTIAL)
 
     def check_blank(self) -> None:
         """Raise `WorkspaceError` unless the folder is missing or empty."""

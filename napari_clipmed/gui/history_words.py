@@ -1,0 +1,48 @@
+"""Revisions as a person reads them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_clipmed.records import Revision
+
+
+def spoken_time(when: datetime) -> str:
+    """Local time, with the date unless it is today's."""
+    local = when.astimezone()
+    today = local.date() == datetime.now().astimezone().date()
+    return local.strftime("%H:%M" if today else "%Y-%m-%d %H:%M")
+
+
+def what(revision: Revision, names: Sequence[str] = ()) -> str:
+    """What a revision says, without who and when.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Name of each view of the study.
+    """
+    if revision.kind == "comment":
+        return f'remark "{revision.comment}"'
+    where = ""
+    if revision.view_index is not None and revision.frame is not None:
+        known = revision.view_index < len(names)
+        view = names[revision.view_index] if known else f"view {revision.view_index + 1}"
+        where = f" on {view} frame {revision.frame + 1}"
+    if revision.kind == "prompt":
+        return f'asked for "{revision.prompt}"{where}'
+    if revision.kind == "mask":
+        title = revision.name or revision.prompt or "mask"
+        return f"{title}{where}" + (" taken back" if revision.withdrawn else "")
+    return "label taken back" if revision.withdrawn else revision.label or "no label"
+
+
+def describe(revision: Revision) -> str:
+    """Who said what, when."""
+    verdict = f", {revision.verdict}" if revision.verdict else ""
+    by = revision.author or "nobody named"
+    return f"{what(revision)}{verdict}, by {by} at {spoken_time(revision.created_at)}"
