@@ -28,6 +28,8 @@ COMMAND_MODULES = (
     "finetune",
     "evaluate",
     "models",
+    "workspace",
+    "history",
     "doctor",
 )
 

@@ -8,6 +8,7 @@ from qtpy.QtCore import QObject
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui.diagnosis_words import title_of
+from napari_clipmed.gui.history_words import spoken_time
 from napari_clipmed.gui.widgets.failure_note import FailureNote
 from napari_clipmed.gui.widgets.verdict_box import VerdictBox
 from napari_clipmed.inference.results import Diagnosis
@@ -63,8 +64,7 @@ class VerdictKeeper(QObject):
         if held is None:
             self._box.tell("The case has no verdict now.")
         else:
-            by = f" by {held.author}" if held.author else ""
-            self._box.tell(f"Before{by}: {self._describe(held)}", can_undo=True)
+            self._box.tell(f"Before: {self._describe(held)}", can_undo=True)
 
     def _save(self, label: str, verdict: str) -> None:
         study, diagnosis, session = self._study, self._diagnosis, self._session
@@ -152,6 +152,7 @@ class VerdictKeeper(QObject):
         title = (
             title_of(self._diagnosis, revision.label) if self._diagnosis and revision.label else "no label"
         )
-        when = revision.created_at.astimezone().strftime("%H:%M")
+        when = spoken_time(revision.created_at)
         why = f' ("{revision.comment}")' if revision.comment else ""
-        return f"{title}, {revision.verdict}{why} at {when}, revision {revision.id}."
+        by = f" by {revision.author}" if revision.author else ""
+        return f"{title}, {revision.verdict}{by}{why} at {when}, revision {revision.id}."

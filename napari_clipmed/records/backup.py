@@ -1,7 +1,7 @@
 """A whole workspace in one file, and back; also the way from SQLite to a server and the other way round.
 
-The database goes in as SQLite whatever it was: a copy at one moment, while others may go on writing. Masks and
-model inputs are named by their content and never change, so that those which that copy names belong to it.
+The database goes in as SQLite whatever it was: a copy at one moment, while others may go on writing. Masks
+and model inputs are named by their content and never change, so that those which the copy names fit it.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ def _refuse_used(database: str, folder: Path) -> None:
 
 def _move_to_server(place: Workspace, database: str) -> None:
     """Put the rows of a staged workspace on a server, and say so in its marker."""
-    from napari_clipmed.records.postgresql import open_server, parse_url
+    from napari_clipmed.records.postgresql import open_server, plain_address
 
     engine = open_server(place.root, database, read_only=False)
     try:
@@ -295,4 +295,4 @@ def _move_to_server(place: Workspace, database: str) -> None:
         engine.dispose()
     for leftover in place.root.glob(f"{DATABASE}*"):
         leftover.unlink()
-    place.name_server(parse_url(database).render_as_string(), server_id)
+    place.name_server(plain_address(database), server_id)

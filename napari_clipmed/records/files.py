@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import time
+import zipfile
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +97,15 @@ def decode_mask(content: bytes) -> NDArray[np.bool_]:
         return np.array(image, dtype=bool)
 
 
+def mask_size(content: bytes) -> tuple[int, int] | None:
+    """Rows and columns of a mask file, read from its header; None for anything but a one-bit PNG."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            return (image.height, image.width) if image.mode == "1" else None
+    except (OSError, Image.DecompressionBombError):
+        return None
+
+
 def encode_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Named arrays as compressed npz; equal arrays give equal bytes."""
     stream = io.BytesIO()
@@ -102,7 +113,36 @@ def encode_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return stream.getvalue()
 
 
-def decode_arrays(content: bytes) -> dict[str, NDArray[Any]]:
-    """The named arrays of an npz; pickled objects are refused."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+def decode_arrays(content: bytes, largest: int = 1 << 40) -> dict[str, NDArray[Any]]:
+    """The named arrays of an npz; pickled objects are refused.
+
+    Parameters
+    ----------
+    content : bytes
+    largest : int
+        Bytes that all arrays together may take, for files from strangers.
+
+    Raises
+    ------
+    ValueError
+        When an array's header asks for more than there is, or all together are too large.
+    """
+    stream = io.BytesIO(content)
+    with zipfile.ZipFile(stream) as archive:
+        if sum(info.file_size for info in archive.infolist()) > largest:
+            raise ValueError("the arrays are too large")
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                _check_header(member, info.file_size)
+    stream.seek(0)
+    with np.load(stream, allow_pickle=False) as found:
+        return {name: found[name] for name in found.files}
+
+
+def _check_header(member: IO[bytes], size: int) -> None:
+    """Whether an npy file is as long as its header says, before memory is taken for it."""
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(member)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize > size:
+        raise ValueError("an array is not as long as it says")

@@ -49,6 +49,11 @@ def parse_url(url: str) -> URL:
     return parsed.set(drivername=DRIVER)
 
 
+def plain_address(url: str) -> str:
+    """The URL as a workspace keeps it: checked, without the name of a driver."""
+    return parse_url(url).set(drivername="postgresql").render_as_string()
+
+
 def keyring_service(url: URL) -> str:
     """Name under which the keyring keeps the password of a database."""
     return f"napari-clipmed {url.host or 'localhost'}:{url.port or 5432}/{url.database}"

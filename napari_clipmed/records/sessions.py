@@ -18,7 +18,7 @@ from napari_clipmed import __version__
 from napari_clipmed.errors import WorkspaceError
 from napari_clipmed.records.database import open_for_reading, open_for_writing
 from napari_clipmed.records.identity import new_salt
-from napari_clipmed.records.postgresql import lock, open_server, parse_url
+from napari_clipmed.records.postgresql import lock, open_server, plain_address
 from napari_clipmed.records.schema import WorkspaceRow
 from napari_clipmed.records.workspace import (
     Workspace,
@@ -107,7 +107,7 @@ class Sessions:
                     raise foreign_database(place.root)
                 session.add(WorkspaceRow(id=server_id, salt=new_salt(), created_at=now()))
                 session.flush()
-                place.create(parse_url(database).render_as_string(), server_id)
+                place.create(plain_address(database), server_id)
         except BaseException:
             engine.dispose()
             raise
@@ -214,4 +214,7 @@ class Sessions:
 
     def _salt(self) -> str:
         with self._reading() as session:
-            return session.scalars(select(WorkspaceRow.salt)).one()
+            return self._salt_in(session)
+
+    def _salt_in(self, session: Session) -> str:
+        return session.scalars(select(WorkspaceRow.salt)).one()

@@ -156,7 +156,7 @@ def test_a_verdict_can_be_taken_back_after_a_restart(open_window, qtbot, place):
     again.show_study(biplane())
     qtbot.waitUntil(dock.verdict.accept_button.isEnabled, timeout=60_000)
     settle(qtbot, again)
-    assert "Before by me: Intracranial aneurysm, corrected" in dock.verdict.status.text()
+    assert "Before: Intracranial aneurysm, corrected by me" in dock.verdict.status.text()
     click(qtbot, dock.verdict.undo_button)
     settle(qtbot, again)
     with Store.open(place) as store:
@@ -364,6 +364,9 @@ def test_another_workspace_is_opened_and_the_last_one_remembered(
     settle(qtbot, session)
     assert read_settings().workspace_path == tmp_path / "second" == session.workspace
     assert menu.button.text() == "second" and menu.failure.message == ""
+    assert (
+        str(tmp_path / "second") in (clipmed_home / "napari-clipmed.yaml").read_text()
+    )  # next time it opens here
     assert session.records.state.case is None
     menu._fill()
     recent = next(a.menu() for a in menu.menu.actions() if a.menu())
