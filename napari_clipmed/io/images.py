@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from PIL import Image, ImageOps
 
 from napari_clipmed.errors import UnreadableFileError
 from napari_clipmed.io.dicom_pixels import luminance
+
+LARGE_PICTURE, HIGHEST_RATIO = 2**28, 500
+"""A picture of more than 256 MiB is believed only if its bytes are not absurdly few."""
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 
@@ -89,8 +93,10 @@ def _read_tiff(path: Path) -> Picture:
     notes = []
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
-        _check_memory(path, int(np.prod(series.shape)) * series.dtype.itemsize)
         page = series.keyframe
+        tile = math.prod(int(length) for length in page.chunks) * series.dtype.itemsize
+        whole = math.prod(int(length) for length in series.shape) * series.dtype.itemsize
+        _check_memory(path, max(whole, tile))
         meaning = tifffile.PHOTOMETRIC(page.photometric)
         colour = meaning in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
         turned = meaning == tifffile.PHOTOMETRIC.MINISWHITE
@@ -131,7 +137,13 @@ def _narrow(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _check_memory(path: Path, needed: int) -> None:
-    """Refuse a picture that claims more than half of the free memory."""
+    """Refuse a picture that claims more than its bytes can hold, or more than half of the free memory."""
+    size = path.stat().st_size
+    if needed > max(LARGE_PICTURE, HIGHEST_RATIO * size):
+        raise UnreadableFileError(
+            f"{path.name} claims {needed / 2**20:,.0f} MiB of pixels, which its {size:,} bytes cannot hold.",
+            "The file is damaged; export or download it again.",
+        )
     if needed > psutil.virtual_memory().available // 2:
         raise UnreadableFileError(
             f"{path.name} claims {needed / 2**30:.1f} GiB of pixels, more than half of the free memory.",
