@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 import tracemalloc
 
@@ -210,6 +212,45 @@ def test_a_claim_of_gigabytes_allocates_nothing(make_run, compress) -> None:
     tracemalloc.stop()
     assert peak < 20e6
     assert "65535" in error.value.message
+
+
+CLAIMS = {
+    "native": {"Rows": 65535, "Columns": 65535},
+    "native frames": {"NumberOfFrames": 2**31 - 1},
+    "rle": {"Rows": 65535, "Columns": 65535},
+    "jpegls": {"Rows": 65535, "Columns": 65535},
+    "jpeg2000": {"NumberOfFrames": 2**31 - 1},
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+@pytest.mark.parametrize("claim", sorted(CLAIMS))
+def test_a_claim_of_eight_gigabytes_takes_little_of_a_process(make_run, claim) -> None:
+    """In a process of its own, where codecs count as well: at most 200 MB more than before."""
+
+    def change(dataset):
+        for keyword, value in CLAIMS[claim].items():
+            setattr(dataset, keyword, value)
+
+    path = make_run(change, compress=None if claim.startswith("native") else claim)
+    code = """
+import resource, sys
+from napari_clipmed.errors import UnreadableFileError
+from napari_clipmed.io import codecs, open_study
+from napari_clipmed.io import dicom_view, study_reader
+def used(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = used()
+try:
+    open_study(sys.argv[1])
+except UnreadableFileError:
+    pass
+print(used() - before)
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(answer.stdout) * unit < 200e6
 
 
 def test_a_deflated_bomb_is_not_unpacked(make_run, monkeypatch) -> None:
