@@ -16,6 +16,8 @@ from pydicom.uid import (
     JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -127,10 +129,18 @@ def test_lossy_jpeg_2000(make_run) -> None:
     assert np.abs(pixels - gdcm_frames(path, given.shape, given.dtype)).max() <= 1
 
 
+@pytest.mark.parametrize("bits", [8, 12])
+@pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL])
+def test_high_throughput_jpeg_2000_of_grey_runs(make_run, bits, syntax) -> None:
+    path = make_run(pixels=run_frames(bits=bits))
+    given = recode(path, syntax, lambda f: imagecodecs.htj2k_encode(f, reversible=True))
+    assert np.array_equal(read(path), given)
+
+
 @pytest.mark.parametrize(
     "syntax",
-    ["1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.110", "1.2.3.4"],
-    ids=["MPEG-4", "JPEG XL", "unknown"],
+    ["1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.100", "1.2.3.4"],
+    ids=["MPEG-4", "JPEG XL", "MPEG-2", "unknown"],
 )
 def test_what_nobody_decodes_is_refused_with_a_sentence(make_run, syntax) -> None:
     path = make_run(compress="jpegls")
