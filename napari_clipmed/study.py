@@ -224,6 +224,11 @@ class PatientIdentity:
     sex: str = ""
     study_date: str = ""
 
+    @property
+    def key(self) -> str:
+        """What tells one patient from another: the ID, else the name; empty where the file names nobody."""
+        return self.patient_id or self.name
+
 
 @dataclass(frozen=True, eq=False)
 class View:

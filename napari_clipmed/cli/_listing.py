@@ -85,7 +85,7 @@ def _numbered(entries: Sequence[StudyEntry]) -> Iterator[tuple[tuple[int, int], 
     examinations: dict[tuple[int, str], int] = {}
     rows = []
     for number, entry in enumerate(entries, start=1):
-        who = entry.identity.patient_id or entry.identity.name
+        who = entry.identity.key
         patient = patients.setdefault(who, len(patients) + 1)
         known = sum(of == patient for of, _ in examinations)
         examination = examinations.setdefault((patient, entry.study_instance_uid), known + 1)

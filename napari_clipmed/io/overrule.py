@@ -164,7 +164,7 @@ def paired(first: Study, second: Study, reason: str = BY_READER) -> Study:
     """
     if len(first.views) != 1 or len(second.views) != 1:
         raise ClipmedError("Only two single views can be paired.", "Take the other pair apart first.")
-    patients = {study.identity.patient_id for study in (first, second)} - {""}
+    patients = {study.identity.key for study in (first, second)} - {""}
     if len(patients) > 1:
         raise ClipmedError(
             "The two views belong to different patients.", "Choose a view of the same patient."
@@ -298,7 +298,7 @@ def _apart(entries: list[StudyEntry], sop: str, reason: str) -> list[StudyEntry]
 def _together(entries: list[StudyEntry], one: str, other: str, reason: str) -> list[StudyEntry]:
     """Two single entries as one, in the place of the first."""
     pair = [entry for entry in entries if entry.sops in ((one,), (other,))]
-    patients = {entry.identity.patient_id for entry in pair} - {""}
+    patients = {entry.identity.key for entry in pair} - {""}
     if len(pair) != 2 or len(patients) > 1:
         return entries
     first, second = pair

@@ -10,7 +10,7 @@ from itertools import combinations
 from pydicom import Dataset
 from pydicom.valuerep import TM
 
-from napari_clipmed.io.dicom_headers import integer, items, number, text
+from napari_clipmed.io.dicom_headers import identity_of, integer, items, number, text
 from napari_clipmed.io.geometry import angle_between, angles_of
 from napari_clipmed.study import Guess, Topic
 
@@ -49,7 +49,7 @@ class RunHeader:
             sop=text(dataset, "SOPInstanceUID"),
             study=text(dataset, "StudyInstanceUID"),
             series=text(dataset, "SeriesInstanceUID"),
-            patient=text(dataset, "PatientID"),
+            patient=identity_of(dataset).key,
             references=tuple(
                 text(item, "ReferencedSOPInstanceUID") for item in items(dataset, "ReferencedImageSequence")
             ),

@@ -112,7 +112,7 @@ def _open_list(paths: list[Path], progress: Progress, show: Show | None) -> Stud
         raise UnreadableFileError(
             "None of the chosen files is an image.", "Choose DICOM, PNG, JPEG or TIFF files."
         )
-    patients = {entry.identity.patient_id for entry in entries if entry.identity.patient_id}
+    patients = {entry.identity.key for entry in entries} - {""}
     if len(patients) > 1:
         raise UnreadableFileError(
             "The chosen files belong to different patients.", "Open them one after the other."

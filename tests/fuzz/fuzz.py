@@ -141,17 +141,21 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, help="a single case, by its number")
     parser.add_argument("--corpus", type=Path, help="a folder of real files to damage as well")
+    parser.add_argument("--match", default="", help="damage only the sound files whose name holds this")
     parser.add_argument("--save", type=Path, help="where to write the bytes of failed cases")
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         seeds = make_seeds(Path(scratch))
     if words.corpus is not None and words.corpus.is_dir():
         seeds |= real_seeds(words.corpus, 300_000)
+    seeds = {name: data for name, data in seeds.items() if words.match in name}
     numbers = iter([words.only] if words.only is not None else range(words.n))
     outcomes: Counter[str] = Counter()
     began = time.monotonic()
     for number, what, verdict in campaign(seeds, words.seed, numbers):
         outcomes[verdict.outcome] += 1
+        if number % 1000 == 999:
+            print(f"{number + 1} cases in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         if verdict.failed:
             print(
                 f"case {number} of seed {words.seed}: {what}: {verdict.outcome}\n{verdict.details}",

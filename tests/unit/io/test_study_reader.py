@@ -59,6 +59,15 @@ def test_chosen_files_of_two_patients_are_refused(make_run) -> None:
         open_study([first, second])
 
 
+def test_patients_without_id_are_told_apart_by_name(make_run) -> None:
+    first, second = (
+        make_run(name=f"{name}.dcm", angles=None, patient=PatientIdentity(name=name))
+        for name in ("one", "two")
+    )
+    with pytest.raises(UnreadableFileError, match="different patients"):
+        open_study([first, second])
+
+
 def test_chosen_files_that_no_rule_pairs_are_opened_as_chosen(make_run) -> None:
     first = make_run(name="a.dcm", angles=None)
     second = make_run(name="b.dcm", angles=None)
