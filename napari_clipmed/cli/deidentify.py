@@ -21,7 +21,9 @@ CANNOT = "Nobody can promise that a picture shows no name: look at every file be
 
 @app.command("deidentify")
 def deidentify_files(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A file, or a folder with all below it.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="A file, a folder with all below it, or a zip archive.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the new files.")],
     keep_dates_relative: Annotated[
         bool,

@@ -21,6 +21,7 @@ from napari_clipmed.deidentify.rules import Disguise, Report, clean
 from napari_clipmed.deidentify.streams import without_comments, without_unused_bits
 from napari_clipmed.errors import ClipmedError, UnreadableFileError
 from napari_clipmed.io import is_dicom, is_picture, open_study
+from napari_clipmed.io.archives import is_zip, unpacked
 from napari_clipmed.io.dicom_headers import DicomFile, integer, items, read_dicom, text
 from napari_clipmed.io.fragments import compressed_frames
 from napari_clipmed.io.images import read_picture
@@ -119,9 +120,11 @@ def deidentify(
 
 
 def files_below(path: Path) -> list[Path]:
-    """The file itself, or all files below a folder, in order."""
+    """The file itself, all files below a folder, or the images of a zip archive, in order."""
     if not path.exists():
         raise UnreadableFileError(f"There is no file or folder {path}.", "Check the spelling of the path.")
+    if is_zip(path):
+        return list(unpacked(path).paths)
     return [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
 
 

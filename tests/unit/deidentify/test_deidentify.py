@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from datetime import datetime
 from pathlib import Path
 
@@ -242,6 +243,15 @@ def test_pictures_lose_their_text_and_exif(tmp_path: Path) -> None:
     assert len(outcomes) == 2
     assert SECRET.encode() not in everything(tmp_path / "out")
     assert any(np.array_equal(np.asarray(Image.open(path)), grey) for path in files_below(tmp_path / "out"))
+
+
+def test_an_archive_is_looked_into(tmp_path: Path) -> None:
+    write_dx(tmp_path / f"{SECRET}.dcm", RUN[0], patient=WHO)
+    with zipfile.ZipFile(tmp_path / "disc.zip", "w") as archive:
+        archive.write(tmp_path / f"{SECRET}.dcm", f"{SECRET}/film.dcm")
+    (outcome,) = deidentify(files_below(tmp_path / "disc.zip"), tmp_path / "out", Disguise())
+    assert outcome.output == "P001/S01/0001.dcm"
+    assert SECRET.encode() not in everything(tmp_path / "out")
 
 
 def test_files_are_not_replaced_unasked_and_sources_not_written_over(tmp_path: Path) -> None:
