@@ -21,7 +21,7 @@ DICOM_PREFIX_AT = 128
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
-    """Say quickly whether a path is for us: a DICOM file, several, or a folder holding some."""
+    """Say quickly whether a path is for us: a DICOM file, several, or a folder or archive holding some."""
     paths = [Path(one) for one in (path if isinstance(path, list) else [path])]
     if paths and all(_is_ours(one) for one in paths):
         return read_study
@@ -52,6 +52,10 @@ def study_layers(study: Any) -> list[LayerData]:
 def _is_ours(path: Path) -> bool:
     if path.is_dir():
         return any(looks_like_dicom(file) for file in islice(_files(path), LOOK_AT_MOST))
+    if path.suffix.lower() == ".zip":
+        from napari_clipmed.io.archives import holds_dicom
+
+        return holds_dicom(path)
     return path.suffix.lower() in SUFFIXES or looks_like_dicom(path)
 
 

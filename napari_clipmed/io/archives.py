@@ -59,6 +59,19 @@ def is_zip(path: Path) -> bool:
         return False
 
 
+def holds_dicom(path: Path, looked_at: int = 64) -> bool:
+    """Whether one of the first members of a zip archive is DICOM; reads a few bytes of each."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist()[:looked_at]:
+                with archive.open(member) as file:
+                    if looks_like_dicom(file.read(256)):
+                        return True
+    except DAMAGE:
+        return False
+    return False
+
+
 def unpacked(path: Path, progress: Progress | None = None) -> Unpacked:
     """The images of an archive, unpacked once a session; the source is never changed.
 

@@ -157,12 +157,11 @@ def _spread(places: Sequence[float]) -> float:
 def pointers(dataset: Dataset, keyword: str) -> tuple[int, ...]:
     """An AT value as tag numbers."""
     found = value(dataset, keyword)
-    if found is None:
+    several = isinstance(found, list | tuple) or hasattr(found, "append")
+    try:
+        return tuple(int(tag) for tag in (found if several else [found]))
+    except (TypeError, ValueError):  # absent, or of another type than the standard says
         return ()
-    return tuple(
-        int(tag)
-        for tag in (found if isinstance(found, list | tuple) or hasattr(found, "append") else [found])
-    )
 
 
 def _constant(step: float | None, count: int) -> Times | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from studies import biplane
@@ -51,6 +53,13 @@ def test_dicom_files_and_folders_are_taken(examination):
     assert get_reader(str(examination / "AP.dcm")) is not None
     extensionless = (examination / "AP.dcm").rename(examination / "IM0001")
     assert get_reader(str(extensionless)) is not None
+
+
+def test_archives_of_an_examination_are_taken(examination, tmp_path):
+    packed = shutil.make_archive(str(tmp_path / "examination"), "zip", examination)
+    other = shutil.make_archive(str(tmp_path / "other"), "zip", examination, "notes.txt")
+    assert get_reader(packed) is not None and get_reader(other) is None
+    assert len(get_reader(packed)(packed)) == 2
 
 
 def test_a_dropped_folder_becomes_the_open_study(make_napari_viewer_proxy, examination, qtbot):

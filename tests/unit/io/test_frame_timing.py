@@ -81,6 +81,12 @@ def test_rotation_and_stepping_are_seen(pointer, expected) -> None:
     assert motion(header(FrameDimensionPointer=pointer)) == expected
 
 
+def test_a_pointer_that_is_no_tag_points_nowhere() -> None:
+    dataset = header(FrameTime=40)
+    dataset.add_new("FrameIncrementPointer", "PN", "Nobody")
+    assert frame_timing(dataset, 2)[0].source == "Frame Time" and motion(dataset) == ""
+
+
 def test_a_single_frame_needs_no_time() -> None:
     timing, notes = frame_timing(header(), 1)
     assert timing.times_ms.tolist() == [0] and not notes

@@ -205,6 +205,13 @@ def test_a_broken_zip_is_one_sentence(make_run, tmp_path, fault) -> None:
     assert error.value.message.endswith(".") and "study.zip" in error.value.message
 
 
+def test_an_archive_of_something_else_is_not_ours(make_run, tmp_path) -> None:
+    assert archives.holds_dicom(packed(tmp_path, {"a.txt": b"x", "b/run.dcm": make_run().read_bytes()}))
+    assert not archives.holds_dicom(packed(tmp_path, {"a.txt": b"x"}, name="other.zip"))
+    (tmp_path / "cut.zip").write_bytes(b"PK\3\4")
+    assert not archives.holds_dicom(tmp_path / "cut.zip")
+
+
 # -- DICOMDIR ----------------------------------------------------------------------------------------------
 
 
