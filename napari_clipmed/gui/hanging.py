@@ -22,6 +22,7 @@ from napari_clipmed.gui.layers import (
     describe_angles,
     image_layer,
     layer_name,
+    let_go,
     native_window,
     padded,
     place_views,
@@ -101,6 +102,7 @@ class Hanging:
         for layer in [layer for layer in self.viewer.layers if tag_of(layer) is not None]:
             if layer not in keep:
                 self.viewer.layers.remove(layer)
+                let_go(layer)
         self.viewer.canvas.overlays.text.visible = False
 
     def insert(self, layer: Layer) -> None:

@@ -24,6 +24,7 @@ from napari_clipmed.gui.keys import bind_session_keys
 from napari_clipmed.gui.layers import handed_over
 from napari_clipmed.gui.opening import Opened, read_entry, read_paths
 from napari_clipmed.gui.settings import Settings, read_settings
+from napari_clipmed.memory import give_back_freed
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import Projection, Study
 
@@ -126,8 +127,15 @@ class ReviewSession(Canvas):
             self.show_study(opened.study)
 
         show_early = self.arrivals.expect()
+
+        def work(progress: Progress) -> Opened:
+            try:
+                return read(progress, show_early)
+            finally:
+                give_back_freed()  # compressed frames, and those of the study before
+
         job = self.jobs.start(
-            lambda progress: read(progress, show_early),
+            work,
             title=f"Open {what}",
             on_done=show,
             on_error=self.open_failed.emit,
@@ -168,6 +176,7 @@ class ReviewSession(Canvas):
             self._opened = self.diagnosis = None
             self.take_down()
             self.study_changed.emit(None)
+            QTimer.singleShot(0, give_back_freed)
 
     def relabel_view(self, index: int, projection: Projection) -> None:
         """Overrule the projection of a view; pixels and masks stay, the answers no longer hold."""

@@ -6,7 +6,7 @@ from napari_clipmed.io.dicom_headers import is_dicom
 from napari_clipmed.io.images import PICTURES, is_picture
 from napari_clipmed.io.listing import StudyEntry, holds_several, list_studies
 from napari_clipmed.io.overrule import Overrule, overruled, regrouped
-from napari_clipmed.io.study_reader import open_entry, open_study
+from napari_clipmed.io.study_reader import first_picture, open_entry, open_study
 from napari_clipmed.io.subtracted_frames import SubtractedFrames
 from napari_clipmed.io.subtraction import resubtracted
 
@@ -15,6 +15,7 @@ __all__ = [
     "Overrule",
     "StudyEntry",
     "SubtractedFrames",
+    "first_picture",
     "holds_several",
     "is_dicom",
     "is_picture",

@@ -184,20 +184,20 @@ def _unpack(data: bytes, layout: PixelLayout, count: int, little: bool) -> Frame
 
 
 def _stored_bits(values: Frames, layout: PixelLayout) -> Frames:
-    """Keep the stored bits only: High Bit need not be Bits Stored − 1, and old overlays sit in the rest."""
+    """Keep the stored bits only: High Bit need not be Bits Stored − 1, and old overlays sit in the rest.
+
+    Writes into `values` where it may, for a whole run is large.
+    """
     if layout.kind != "integer" or (layout.stored == layout.allocated and not layout.signed):
         return values
     bits = 8 * values.dtype.itemsize
     signed = values.dtype.kind == "i" or layout.signed
     top = bits - 1 - min(max(layout.high_bit, layout.stored - 1), bits - 1)
-    unsigned = values.view(f"u{values.dtype.itemsize}")
-    shifted = unsigned << np.array(top, unsigned.dtype) if top else unsigned
-    down = np.array(bits - layout.stored, unsigned.dtype)
-    return (
-        shifted.view(f"i{values.dtype.itemsize}") >> down.astype(f"i{values.dtype.itemsize}")
-        if signed
-        else (shifted >> down)
-    )
+    unsigned = (values if values.flags.writeable else values.copy()).view(f"u{values.dtype.itemsize}")
+    if top:
+        np.left_shift(unsigned, np.array(top, unsigned.dtype), out=unsigned)
+    result = unsigned.view(f"i{values.dtype.itemsize}") if signed else unsigned
+    return np.right_shift(result, np.array(bits - layout.stored, result.dtype), out=result)
 
 
 def _to_grey(frames: Frames, layout: PixelLayout, dataset: Dataset, name: str) -> Frames:

@@ -25,7 +25,7 @@ ROBUST = (0.5, 99.5)
 
 SIGMOID_CEILING = 65535.0
 
-SAMPLE = 2_000_000
+SAMPLE = 500_000
 """Values that a percentile is estimated from; more change nothing that an eye could see."""
 
 ANGIOGRAPHY = (

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_clipmed.errors import UnreadableFileError
+from napari_clipmed.errors import Cancelled, UnreadableFileError
 from napari_clipmed.io.arriving import Arriving, first_tasks, provisional_view
 from napari_clipmed.io.dicom_headers import identity_of, is_dicom, read_dicom, text
 from napari_clipmed.io.dicom_view import kind_of, view_from
@@ -90,6 +91,22 @@ def open_entry(entry: StudyEntry, progress: Progress | None = None, show: Show |
     dicom = is_dicom(entry.paths[0])
     study = _open_dicom(entry, progress, show) if dicom else _open_pictures(entry, progress)
     return replace(study, warnings=(*entry.notes, *study.warnings))
+
+
+def first_picture(path: str | Path | Sequence[str | Path]) -> NDArray[np.generic]:
+    """The first picture of a study, (H, W), as it is shown first; the rest is not read."""
+    progress = Progress()
+    pictures: list[NDArray[np.generic]] = []
+
+    def show(arriving: Arriving) -> None:
+        pictures.append(arriving.study.views[0].pixels[0])
+        progress.cancel()
+
+    try:
+        picture: NDArray[np.generic] = open_study(path, progress, show).views[0].pixels[0]
+        return picture  # few frames, or uncompressed: everything was there at once
+    except Cancelled:
+        return pictures[0]
 
 
 # -- lists and folders -------------------------------------------------------------------------------------

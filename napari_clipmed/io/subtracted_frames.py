@@ -21,8 +21,8 @@ from napari_clipmed.study import Frames, Intensity, MaskItem, Subtraction
 
 Floats = NDArray[np.float32]
 
-FRAME_BUDGET = 2**25
-"""Bytes of subtracted frames that are kept: eight of 1024²."""
+FRAME_BUDGET = 2**24
+"""Bytes of subtracted frames that are kept: four of 1024²; a fifth costs some milliseconds."""
 
 MASK_BUDGET = 2**24
 """Bytes of shifted masks that are kept: four of 1024²."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from threading import Event
 
 import numpy as np
@@ -103,6 +105,10 @@ def test_the_frame_on_screen_appears_when_it_arrives(session, pair, gate, qtbot)
     gate.set()
     qtbot.waitUntil(lambda: session.study is not None, timeout=10_000)
     assert drawn and set(drawn[1:]) <= {-400.0}
+    frames = [weakref.ref(view.stored) for view in session.study.views]
+    session.close_study()  # napari keeps the layers for good, but not what was in them
+    qtbot.waitUntil(lambda: not gc.collect() or not any(ref() is not None for ref in frames), timeout=10_000)
+    assert [ref() for ref in frames] == [None, None]
 
 
 def test_the_dock_says_who_it_is_and_which_frame_is_read(session, pair, gate, qtbot) -> None:

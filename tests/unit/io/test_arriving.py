@@ -7,7 +7,7 @@ import pydicom
 import pytest
 
 from napari_clipmed.errors import Cancelled, UnreadableFileError
-from napari_clipmed.io import open_study
+from napari_clipmed.io import first_picture, open_study
 from napari_clipmed.io.arriving import Arriving, ArrivingFrames, first_frames
 from napari_clipmed.io.dicom_headers import read_dicom
 from napari_clipmed.io.dicom_write import Uids
@@ -193,3 +193,8 @@ def test_first_frames_hold_first_masks_and_samples(make_run, long_run) -> None:
     run = RunDecoder(read_dicom(make_run(pixels=long_run, compress="jpeglossless", mask=mask)))
     first = first_frames(run)
     assert first[0] == 0 and {5, 6, COUNT - 1} <= set(first) and len(first) == len(set(first)) <= 10
+
+
+@pytest.mark.parametrize("compress", ["jpeglossless", None])
+def test_the_first_picture_alone(make_run, long_run, compress) -> None:
+    assert np.array_equal(first_picture(make_run(pixels=long_run, compress=compress)), long_run[0])
