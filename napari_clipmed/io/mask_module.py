@@ -60,7 +60,7 @@ def mask_items(dataset: Dataset) -> list[MaskItem]:
 
 def _frame_numbers(dataset: Dataset, keyword: str) -> list[int]:
     """Frame numbers as far as any run could have them."""
-    return [int(np.clip(number, -FAR, FAR)) for number in numbers(dataset, keyword)]
+    return [int(min(max(number, -FAR), FAR)) for number in numbers(dataset, keyword)]
 
 
 def intensity_of(dataset: Dataset) -> Intensity:
@@ -89,9 +89,15 @@ def log_table(dataset: Dataset) -> NDArray[np.float32] | None:
     (N,) float32 array or None
         Indexed by grey values, MONOCHROME1 turned over; None where no table applies.
     """
+    groups = [
+        group
+        for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
+        for group in items(dataset, keyword)[:1]
+    ]
     tables = {
         text(item, "LUTFunction").upper(): item
-        for item in items(dataset, "PixelIntensityRelationshipLUTSequence")
+        for place in (dataset, *groups)  # not flattened: a group may hold several
+        for item in items(place, "PixelIntensityRelationshipLUTSequence")
     }
     function = next((name for name in ("TO_LOG", "TO_LINEAR") if name in tables), None)
     intensity = intensity_of(dataset)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.lazy_frames import WHOLE, LazyFrames, Recent, Region
-from napari_clipmed.study import Frames, Intensity, MaskItem, Subtraction
+from napari_clipmed.study import Frames, Intensity, MaskItem, MaskOperation, Subtraction
 
 Floats = NDArray[np.float32]
 
@@ -139,13 +139,13 @@ class SubtractedFrames(LazyFrames):
 
 def _items_of_frames(how: Subtraction, count: int) -> list[MaskItem | None]:
     """For each frame the first item that applies to it and whose mask exists."""
-    numbers = np.arange(1, count + 1)
     found: list[MaskItem | None] = [None] * count
     for item in reversed(how.items):
-        masks = item.masks_of(numbers)  # type: ignore[arg-type]  # arithmetic on all frames at once
-        usable = np.zeros(count, bool)
-        for mask in masks:
-            usable |= (mask >= 1) & (mask <= count)
+        if item.operation is MaskOperation.AVG_SUB:
+            usable = np.full(count, any(1 <= mask <= count for mask in item.mask_frames))
+        else:
+            masks = [item.masks_of(number) for number in range(1, count + 1)]
+            usable = np.array([any(1 <= mask <= count for mask in some) for some in masks], dtype=bool)
         for index in np.flatnonzero(usable & _applies(item, count)):
             found[index] = item
     return found
