@@ -23,6 +23,7 @@ COMMAND_MODULES = (
     "export",
     "classify",
     "segment",
+    "measure",
     "phantom",
     "train",
     "finetune",

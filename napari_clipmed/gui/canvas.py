@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from napari_clipmed.study import Study, View
 
 if TYPE_CHECKING:
     import napari
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer
 
     from napari_clipmed.inference.results import Saliency
 
@@ -294,6 +294,17 @@ class Canvas(QObject):
     def cam_layers(self) -> tuple[Image, ...]:
         """The overlays now on the canvas."""
         return tuple(layer for layer in self.viewer.layers if (tag := tag_of(layer)) and tag.role is Role.CAM)
+
+    def add_above(self, layer: Layer, roles: Collection[Role]) -> None:
+        """Put a further layer of the study on the canvas, just above the last one of these roles."""
+        layers = self.viewer.layers
+        below = [i for i, other in enumerate(layers) if (tag := tag_of(other)) and tag.role in roles]
+        active = layers.selection.active
+        self.keys.dress(layer)
+        with self._quiet():
+            layers.insert(max(below, default=-1) + 1, layer)
+            if active is not None and active in layers:
+                layers.selection.active = active
 
     # -- inside -------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_clipmed.gui.session import ReviewSession
 
 FRAME_AP, FRAME_LA, FRAME_BOTH = "Alt-1", "Alt-2", "Alt-3"
-TOGGLE_CAM, TOGGLE_NATIVE = "Alt-G", "Alt-S"
+TOGGLE_CAM, TOGGLE_NATIVE, TOGGLE_MAP = "Alt-G", "Alt-S", "Alt-T"
 PLAY, STEP_BACK, STEP_ON = "Space", ",", "."
 
 

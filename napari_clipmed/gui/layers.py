@@ -45,6 +45,9 @@ class Role(StrEnum):
     PREVIEW = "preview"
     TITLES = "titles"
     BORDER = "border"
+    MAP = "map"
+    ROI = "roi"
+    MEASURE = "measure"
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,12 @@ class Placement:
         """Whether a world point lies in the picture."""
         y0, x0, y1, x1 = self.box
         return y0 <= y < y1 and x0 <= x < x1
+
+    def pixel_at(self, y: float, x: float) -> tuple[int, int]:
+        """Row and column of the pixel under a world point, kept within the picture."""
+        row = round((y - self.translate[1]) / self.scale[1])
+        column = round((x - self.translate[2]) / self.scale[2])
+        return min(max(row, 0), self.shape[0] - 1), min(max(column, 0), self.shape[1] - 1)
 
     def sub_box(
         self, box: tuple[float, float, float, float], grid: tuple[int, int]
@@ -261,7 +270,15 @@ def view_names(study: Study) -> tuple[str, ...]:
 
 def layer_name(view_name: str, role: Role) -> str:
     """Name shown in napari's layer list."""
-    words = {Role.IMAGE: "", Role.LABELS: " mask", Role.CAM: " CAM", Role.PREVIEW: " proposal"}
+    words = {
+        Role.IMAGE: "",
+        Role.LABELS: " mask",
+        Role.CAM: " CAM",
+        Role.PREVIEW: " proposal",
+        Role.MAP: " map",
+        Role.ROI: " regions",
+        Role.MEASURE: " measures",
+    }
     return view_name + words[role]
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from napari_clipmed.errors import ClipmedError
+from napari_clipmed.errors import Cancelled, ClipmedError
 from napari_clipmed.inference.opacity import OpacityRun, clear_level, moved_frames, noise_of, opacity_of
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import Study, View
@@ -116,14 +116,28 @@ def bolus_maps(view: View, progress: Progress | None = None) -> BolusMaps:
 
 def study_maps(study: Study, progress: Progress | None = None) -> tuple[BolusMaps | ClipmedError, ...]:
     """Maps of all views, in view order, or the reason why there are none of a view."""
+    return maps_of_runs(opacity_of_all(study.views, progress), progress)
+
+
+def opacity_of_all(
+    views: Sequence[View], progress: Progress | None = None
+) -> tuple[OpacityRun | ClipmedError, ...]:
+    """Opacity of each view, or the reason why there is none."""
     runs: list[OpacityRun | ClipmedError] = []
-    for view in study.views:
+    for view in views:
         try:
             runs.append(opacity_of(view, progress))
+        except Cancelled:
+            raise
         except ClipmedError as refusal:
-            if progress is not None and progress.cancelled:
-                raise
             runs.append(refusal)
+    return tuple(runs)
+
+
+def maps_of_runs(
+    runs: Sequence[OpacityRun | ClipmedError], progress: Progress | None = None
+) -> tuple[BolusMaps | ClipmedError, ...]:
+    """Maps of the planes of one injection; what is no run is passed on."""
     readable = [run for run in runs if isinstance(run, OpacityRun)]
     quiet = common_quiet(readable)
     return tuple(maps_of(run, quiet, progress) if isinstance(run, OpacityRun) else run for run in runs)

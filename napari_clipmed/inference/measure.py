@@ -37,6 +37,9 @@ SAMPLES_PER_PX = 8
 SIDE_LINES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 """Parallel lines, in pixels beside the drawn one, over which a profile is averaged."""
 
+LEAST_SIGMAS = 3.5
+"""A vessel must rise so many standard deviations above the ground beside it."""
+
 LEAST_CONTRAST = 0.25
 """A vessel must rise this share of the profile's whole range above the ground on both sides of it."""
 
@@ -287,10 +290,7 @@ def _half_crossings(profile: NDArray[np.float64]) -> tuple[float, float, float]:
     feet = int(calm[: top + 1].argmin()), top + int(calm[top:].argmin())
     hill = profile - np.interp(places, feet, calm[list(feet)])
     if not feet[0] < top < feet[1] or hill[top] < LEAST_CONTRAST * np.ptp(profile):
-        raise ClipmedError(
-            "The line crosses no vessel that is darker than the ground on both sides.",
-            "Draw it across the vessel, with some ground at both ends, on a frame in which it is filled.",
-        )
+        raise _no_vessel()
     left, right = _crossings(hill, top)
     middle, reach = (left + right) / 2, right - left
     outside = [
@@ -301,10 +301,19 @@ def _half_crossings(profile: NDArray[np.float64]) -> tuple[float, float, float]:
         ground = np.interp(
             places, [side.mean() for side in outside], [profile[side].mean() for side in outside]
         )
-        if (profile - ground)[top] > 0:
-            hill = profile - ground
-            left, right = _crossings(hill, top)
+        rest = (profile - ground)[np.concatenate(outside)]
+        if (profile - ground)[top] < LEAST_SIGMAS * rest.std():
+            raise _no_vessel()
+        hill = profile - ground
+        left, right = _crossings(hill, top)
     return left, right, float(hill[np.abs(places - middle) <= reach].sum())
+
+
+def _no_vessel() -> ClipmedError:
+    return ClipmedError(
+        "The line crosses no vessel that is darker than the ground on both sides.",
+        "Draw it across the vessel, with some ground at both ends, on a frame in which it is filled.",
+    )
 
 
 def _crossings(hill: NDArray[np.float64], top: int) -> tuple[float, float]:
