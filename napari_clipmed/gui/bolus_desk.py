@@ -64,7 +64,8 @@ class BolusDesk(QObject):
 
     @property
     def bolus(self) -> Bolus | None:
-        """What is known now."""
+        """What is known now of what is shown now."""
+        self.check()
         return self._bolus
 
     def check(self, *_: object) -> None:

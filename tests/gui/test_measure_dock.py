@@ -129,7 +129,7 @@ def test_the_value_under_the_mouse_is_said(dock, qtbot):
     assert dock.maps.value_at(1e6, 1e6) == ""
 
 
-def test_another_subtraction_takes_the_map_away(dock, qtbot):
+def test_another_study_takes_the_map_away(dock, qtbot):
     session = dock.session
     session.show_study(study())
     shown_map(dock, qtbot)
