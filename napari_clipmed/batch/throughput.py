@@ -46,6 +46,8 @@ def compare_throughput(
     Cancelled
     """
     progress = progress or Progress()
+    if not jobs or jobs[0].problem:
+        raise ClipmedError("There is no case to measure with.", "Give a folder of studies.")
     engine = engine_for(jobs[0].question)
     ways: dict[str, Callable[[], Iterable[CaseResult]]] = {
         "streamed": lambda: stream_cases(jobs),

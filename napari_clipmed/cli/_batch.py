@@ -100,6 +100,23 @@ def answer_all(
     return tally
 
 
+def measure(paths: Sequence[Path], question: Question) -> dict[str, Any]:
+    """Seconds of the pipeline and of the plain loop over the same cases, in turns; nothing is written."""
+    from statistics import median
+
+    from napari_clipmed.batch.throughput import compare_throughput
+
+    with progress_line("Reading headers") as progress:
+        found = compare_throughput(list(_jobs(paths, question, progress)), progress=progress)
+    return {
+        "cases": found.cases,
+        "seconds": median(found.streamed),
+        "baseline_seconds": median(found.plain),
+        "ratio": found.ratio,
+        "rounds": {"streamed": list(found.streamed), "one_after_another": list(found.plain)},
+    }
+
+
 def _stream(
     paths: Sequence[Path], question: Question, options: BatchOptions, done: set[str], progress: Progress
 ) -> Iterator[CaseResult]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_clipmed.cli._app import EXIT_FAILED, app, console, errors, print_json
-from napari_clipmed.cli._batch import BatchOptions, Results, Resume, Scheduler, WithPaths, answer_all
+from napari_clipmed.cli._batch import BatchOptions, Results, Resume, Scheduler, WithPaths, answer_all, measure
 from napari_clipmed.cli._common import (
     RESEARCH_USE,
     AsJson,
@@ -38,6 +38,9 @@ def classify(
     resume: Resume = False,
     with_paths: WithPaths = False,
     scheduler: Scheduler = "",
+    only_measure: Annotated[
+        bool, typer.Option("--measure", help="Only time the pipeline against one case after the other.")
+    ] = False,
     force: Force = False,
     as_json: AsJson = False,
     workspace: Workspace = None,
@@ -65,6 +68,9 @@ def classify(
         precision,
         method,
     )
+    if only_measure:
+        _show_measure(measure(paths, question), as_json)
+        return
     options = BatchOptions(out, results, resume, with_paths, scheduler, force)
     tally = answer_all(paths, question, options, None if as_json else _show)
     if as_json:
@@ -85,6 +91,18 @@ def classify(
         console.print(RESEARCH_USE, style="dim")
     if tally.failed:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _show_measure(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    cases, ours, plain, ratio = (found[name] for name in ("cases", "seconds", "baseline_seconds", "ratio"))
+    sentence = (
+        f"{cases} cases: {ours:.1f} s as a pipeline, {plain:.1f} s one after another, ratio {ratio:.2f}"
+    )
+    rounds = len(found["rounds"]["streamed"])
+    console.print(f"{sentence} (medians of {rounds} rounds in turns).", highlight=False)
 
 
 def show_failure(answer: dict[str, Any], title: str) -> None:

@@ -68,6 +68,14 @@ def test_a_folder_is_answered_once_and_resumed(call: Any, tmp_path: Path, name: 
     assert (third["studies"], third["skipped"]) == ([], 4)
 
 
+def test_the_pipeline_is_timed_against_the_loop(call: Any, tmp_path: Path) -> None:
+    found = classify(call, runs(tmp_path / "in", 2), "--measure")
+    assert found["cases"] == 2
+    assert len(found["rounds"]["streamed"]) == len(found["rounds"]["one_after_another"]) == 3
+    assert found["ratio"] == pytest.approx(found["baseline_seconds"] / found["seconds"])
+    assert not (tmp_path / "clipmed-classified").exists()
+
+
 def test_frames_count_from_one_in_everything_that_is_read(call: Any, tmp_path: Path) -> None:
     folder = runs(tmp_path / "in", 1)
     code, out, err = call("classify", folder, "--model", "tiny-dsa", "--json")
