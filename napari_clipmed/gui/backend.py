@@ -90,6 +90,10 @@ class Backend:
                 self._store_folder = folder
             return self._store
 
+    def forget_store(self) -> None:
+        """Open the workspace anew when it is next needed; jobs that hold the store may finish with it."""
+        self._store = None
+
     def _entry(self, task: Task) -> ModelEntry | None:
         registry, chosen = self.registry(), self.model_id(task)
         if chosen:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui.case_journal import Place, case_key, compose, fits, journal_frames
+from napari_clipmed.gui.case_state import Baseline, CaseState, read_baselines
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import Study
 
@@ -29,43 +29,6 @@ if TYPE_CHECKING:
 LOOK = "records"
 AUTOSAVE_MS = 500
 """Marks are journalled this long after the last stroke."""
-
-
-@dataclass(frozen=True)
-class CaseState:
-    """What the records say about the open study.
-
-    Parameters
-    ----------
-    workspace : str
-        Path of the workspace folder.
-    notice : str
-        Why nothing can be saved (read-only, not reachable); empty when it can.
-    case : str or None
-        Id of the case; None while the store does not know it.
-    label : Revision or None
-        The label that holds.
-    masks : tuple of Revision
-        The masks that hold.
-    conflicts, drafts
-        Where two people disagree, and what was never saved.
-    """
-
-    workspace: str = ""
-    notice: str = ""
-    case: str | None = None
-    label: Revision | None = None
-    masks: tuple[Revision, ...] = ()
-    conflicts: tuple[Conflict, ...] = ()
-    drafts: tuple[Draft, ...] = ()
-
-
-@dataclass
-class Baseline:
-    """The masks of one frame as they were last read or saved: by title, revision and pixels."""
-
-    revisions: dict[str, Revision] = field(default_factory=dict)
-    pixels: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 class CaseKeeper(QObject):
@@ -104,6 +67,9 @@ class CaseKeeper(QObject):
         session.study_changed.connect(self._on_study)
         session.mask_changed.connect(self._on_mask_changed)
         session.masks_exhausted.connect(self.undo_saved)
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.finish)
 
     # -- what was seen ------------------------------------------------------------------------------------
 
@@ -127,7 +93,7 @@ class CaseKeeper(QObject):
         def look(progress: Progress) -> tuple[CaseState, dict[Place, Baseline]]:
             state = self._read_state(study)
             store = session.store() if load and state.masks else None
-            return state, _baselines(store, state) if store else {}
+            return state, read_baselines(store, state.masks) if store else {}
 
         def found(answer: tuple[CaseState, dict[Place, Baseline]]) -> None:
             if study is not session.study:
@@ -172,12 +138,16 @@ class CaseKeeper(QObject):
 
     def _on_study(self, study: Study | None) -> None:
         if study is not None and study.image_hash == self._known_study:
-            return  # relabelled: the same pixels
+            shown = any(self._session.has_labels(index) for index in range(len(study.views)))
+            if shown or not (self.baselines or self._dirty):
+                return  # relabelled: the same pixels, and the masks are still there
         self.reopen()
 
     def reopen(self) -> None:
         """Read everything anew: another study, or another workspace."""
         self.flush()
+        if self.state.notice:
+            self._session.backend.forget_store()  # perhaps it can be written by now
         self.state, self.baselines, self._known_study = CaseState(), {}, ""
         self._dirty, self._dirty_study, self._shown_drafts = {}, None, set()
         self.refresh(load=True)
@@ -308,24 +278,37 @@ class CaseKeeper(QObject):
             self._timer.stop()
             self.journal()
 
+    def finish(self) -> None:
+        """Journal what waits for its half second, in this thread: the program is about to end."""
+        write = self._journal_work() if self._timer.isActive() else None
+        self._timer.stop()
+        if write is not None:
+            with suppress(ClipmedError):  # nobody is left to tell
+                write()
+
     def journal(self) -> None:
         """Keep what is on the canvas and in no revision; forget what has become one."""
-        study, dirty = self._dirty_study, dict(self._dirty)
-        if study is None or not dirty:
+        session, study, write = self._session, self._dirty_study, self._journal_work()
+        if write is None:
             return
-        drafts, classes, session = self.drafts, self._session.classes, self._session
-        baselines = {place: dict(b.pixels) for place, b in self.baselines.items()}
-        values = {title: value for value, title in classes.items()}
-
-        def write(progress: Progress) -> set[str]:
-            return journal_frames(drafts, case_key(study), dirty, baselines, values)
 
         def kept(keys: set[str]) -> None:
             if study is session.study:
                 self._shown_drafts |= keys
 
         # No key: one that was superseded would leave marks in no journal.
-        session.jobs.start(write, title="Keep unsaved marks", on_done=kept, on_error=self.failed.emit)
+        session.jobs.start(
+            lambda progress: write(), title="Keep unsaved marks", on_done=kept, on_error=self.failed.emit
+        )
+
+    def _journal_work(self) -> Callable[[], set[str]] | None:
+        study, dirty = self._dirty_study, dict(self._dirty)
+        if study is None or not dirty:
+            return None
+        drafts, case = self.drafts, case_key(study)
+        baselines = {place: dict(b.pixels) for place, b in self.baselines.items()}
+        values = {title: value for value, title in self._session.classes.items()}
+        return lambda: journal_frames(drafts, case, dirty, baselines, values)
 
     def keep_verdict(self, study: Study, said: dict[str, Any]) -> None:
         """Journal a verdict that is about to be saved, in `Store.add_label`'s words. Off the GUI thread."""
@@ -391,14 +374,3 @@ class CaseKeeper(QObject):
         self._shown_drafts.add(draft.key)
         self.loaded.emit()
         self._session.mask_changed.emit(view)
-
-
-def _baselines(store: Store, state: CaseState) -> dict[Place, Baseline]:
-    """Off the GUI thread: the masks that hold, by view and frame."""
-    found: dict[Place, Baseline] = {}
-    for revision in state.masks:
-        if revision.view_index is not None and revision.frame is not None:
-            baseline = found.setdefault((revision.view_index, revision.frame), Baseline())
-            baseline.revisions[revision.name] = revision
-            baseline.pixels[revision.name] = store.read_mask(revision)
-    return found

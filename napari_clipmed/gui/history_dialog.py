@@ -52,7 +52,7 @@ class HistoryDialog(QDialog):
         self.list = named(QTreeWidget(), "history_list")
         self.list.setHeaderLabels(list(COLUMNS))
         self.list.setRootIsDecorated(False)
-        self.list.setAlternatingRowColors(True)
+        self.list.setStyleSheet("QTreeWidget::item { padding: 3px 2px; }")
         self.list.setUniformRowHeights(True)
         header = self.list.header()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_clipmed.records import Revision
+
+
+def title_of_label(key: str | None) -> str:
+    """Name of a label for people; its key where the shipped label sets do not know it."""
+    return _shipped_titles().get(key, key) if key else "no label"
+
+
+@lru_cache
+def _shipped_titles() -> dict[str, str]:
+    from napari_clipmed.models.labels import LabelSet
+
+    found = LabelSet.named("dsa")
+    return dict(zip(found.keys, found.titles, strict=True))
 
 
 def spoken_time(when: datetime) -> str:
@@ -38,11 +52,11 @@ def what(revision: Revision, names: Sequence[str] = ()) -> str:
     if revision.kind == "mask":
         title = revision.name or revision.prompt or "mask"
         return f"{title}{where}" + (" taken back" if revision.withdrawn else "")
-    return "label taken back" if revision.withdrawn else revision.label or "no label"
+    return "label taken back" if revision.withdrawn else title_of_label(revision.label)
 
 
-def describe(revision: Revision) -> str:
-    """Who said what, when."""
+def describe(revision: Revision, names: Sequence[str] = ()) -> str:
+    """Who said what, when; `names` as in `what`."""
     verdict = f", {revision.verdict}" if revision.verdict else ""
     by = revision.author or "nobody named"
-    return f"{what(revision)}{verdict}, by {by} at {spoken_time(revision.created_at)}"
+    return f"{what(revision, names)}{verdict}, by {by} at {spoken_time(revision.created_at)}"

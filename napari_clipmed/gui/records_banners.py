@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_clipmed.gui.history_words import describe, spoken_time
+from napari_clipmed.gui.history_words import describe, spoken_time, title_of_label
 from napari_clipmed.gui.theme import banner, named, say
 from napari_clipmed.gui.widgets.failure_note import FailureNote
 
@@ -66,7 +67,7 @@ class RecordsBanners(QWidget):
         state = self._session.records.state
         say(self.notice, state.notice)
         self._show_conflict(state.conflicts)
-        say(self.unsaved, unsaved_sentence(state.drafts))
+        say(self.unsaved, unsaved_sentence(state.drafts, self._session.view_names))
         self.unsaved_row.setVisible(bool(state.drafts))
 
     def _show_conflict(self, conflicts: tuple[Conflict, ...]) -> None:
@@ -81,12 +82,13 @@ class RecordsBanners(QWidget):
         own = self._session.settings.author
         if own in names and names[0] != names[1]:
             names = ["mine" if name == own else f"theirs ({name})" for name in names]
+        names_of = self._session.view_names
         more = f"\n{len(conflicts) - 1} more follow." if len(conflicts) > 1 else ""
         say(
             self.conflict,
             "Two people changed this without seeing one another's version. Both are kept; "
             "choose which holds.\n"
-            f"Holds now: {describe(first)}\nMeanwhile: {describe(second)}{more}",
+            f"Holds now: {describe(first, names_of)}\nMeanwhile: {describe(second, names_of)}{more}",
         )
         self.keep_first.setText(f"Keep {names[0]}")
         self.keep_second.setText(f"Take {names[1]}")
@@ -101,20 +103,27 @@ class RecordsBanners(QWidget):
             self._session.records.settle(conflicts[0], chosen)
 
 
-def unsaved_sentence(drafts: tuple[Draft, ...]) -> str:
-    """What was never saved, in one sentence; empty for nothing."""
+def unsaved_sentence(drafts: Sequence[Draft], names: Sequence[str]) -> str:
+    """What was never saved, in one sentence; empty for nothing.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Name of each view of the study.
+    """
     if not drafts:
         return ""
-    marks = [draft for draft in drafts if draft.labels is not None]
+    frames: dict[str, list[str]] = {}
     parts = []
-    if marks:
-        frames = ", ".join(str((draft.frame or 0) + 1) for draft in marks)
-        parts.append(f"marks on frame {frames}" if len(marks) == 1 else f"marks on frames {frames}")
-    parts += [
-        f"the verdict {d.said.get('label') or 'none'} ({d.said.get('verdict')})"
-        for d in drafts
-        if d.labels is None
-    ]
+    for draft in drafts:
+        if draft.view_index is not None and draft.frame is not None:
+            frames.setdefault(names[draft.view_index], []).append(str(draft.frame + 1))
+        else:
+            parts.append(
+                f"the verdict {title_of_label(draft.said.get('label'))} ({draft.said.get('verdict')})"
+            )
+    marks = [f"{view} frame {', '.join(numbers)}" for view, numbers in frames.items()]
+    parts = ([f"marks on {' and '.join(marks)}"] if marks else []) + parts
     when = spoken_time(max(draft.saved_at for draft in drafts))
     return f"Not saved when this case was last left ({when}): {' and '.join(parts)}."
 

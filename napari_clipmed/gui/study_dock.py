@@ -122,11 +122,11 @@ class StudyDock(QWidget):
             self.simulated,
             self.warnings,
             RecordsBanners(self.session),
+            section("Workspace", WorkspaceMenu(self.session)),
             self.look_box,
             self.views_box,
             self.understood_box,
             ExportButton(self.session, self.failure.tell, partial(say, self.note)),
-            section("Workspace", WorkspaceMenu(self.session)),
         )
         self.setMinimumWidth(DOCK_WIDTH[0])
 

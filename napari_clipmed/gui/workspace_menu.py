@@ -19,6 +19,8 @@ from napari_clipmed.progress import Progress
 
 if TYPE_CHECKING:
     from napari_clipmed.gui.session import ReviewSession
+    from napari_clipmed.records.bundle import Imported
+    from napari_clipmed.study import Study
 
 BACKUP, SWITCH = "backup", "switch-workspace"
 LONGEST_NAME = 24
@@ -91,6 +93,13 @@ class WorkspaceMenu(QWidget):
         backup = self.menu.addAction("Back up …", self.ask_backup)
         backup.setEnabled(self._session.workspace.exists())
         backup.setToolTip("Everything in one file, checked after it was written")
+        self.menu.addSeparator()
+        known = self._session.records.state.case is not None
+        for title, pixels in (("Case bundle …", False), ("Case bundle with its frames …", True)):
+            action = self.menu.addAction(title, partial(self.ask_bundle, pixels))
+            action.setEnabled(known)
+            action.setToolTip("This case in one file for another workspace, without identity")
+        self.menu.addAction("Take in a case bundle …", self.ask_import)
 
     def ask_workspace(self) -> None:
         """Let the person choose the folder of a workspace, or an empty one."""
@@ -152,6 +161,67 @@ class WorkspaceMenu(QWidget):
             self.failure.tell(error)
 
         session.jobs.start(write, title="Back up", on_done=done, on_error=refused, key=BACKUP)
+
+    def ask_bundle(self, pixels: bool) -> None:
+        """Let the person say where the bundle goes."""
+        proposal = self._session.workspace.parent / f"case-{(self._session.records.state.case or '')[:8]}.zip"
+        path, _ = QFileDialog.getSaveFileName(self, "Case bundle", str(proposal), "Case bundle (*.zip)")
+        if path:
+            self.export_case(Path(path), pixels)
+
+    def export_case(self, path: Path, pixels: bool) -> None:
+        """Write the open study's case into one file, off the GUI thread."""
+        self.failure.clear()
+        session, study, case = self._session, self._session.study, self._session.records.state.case
+        if case is None:
+            return
+
+        def write(progress: Progress) -> int:
+            from napari_clipmed.records.bundle import export_bundle
+
+            progress.step("Writing the bundle")
+            return export_bundle(session.store(), case, path, study if pixels else None)
+
+        burned = " Text burned into the picture, if any, is still in it." if pixels else ""
+        session.jobs.start(
+            write,
+            title="Write the bundle",
+            on_done=lambda n: say(self.status, f"{n} revisions are in {path}.{burned}"),
+            on_error=self.failure.tell,
+            key=BACKUP,
+        )
+
+    def ask_import(self) -> None:
+        """Let the person choose a bundle."""
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Take in a case bundle", str(Path.home()), "Case bundle (*.zip)"
+        )
+        if path:
+            self.import_case(Path(path))
+
+    def import_case(self, path: Path) -> None:
+        """Take a bundle into the workspace and show its study, where it brings one."""
+        self.failure.clear()
+        session = self._session
+
+        def read(progress: Progress) -> tuple[Imported, Study | None]:
+            from napari_clipmed.records.bundle import import_bundle
+            from napari_clipmed.records.bundle_pixels import study_of_bundle
+
+            progress.step("Checking the bundle")
+            study = study_of_bundle(path)
+            return import_bundle(session.store(), path), study
+
+        def done(answer: tuple[Imported, Study | None]) -> None:
+            found, study = answer
+            say(self.status, f"{found.new} new revisions, {found.known} were here already.")
+            if study is not None:
+                session.show_study(study)
+            session.records.reopen()
+
+        session.jobs.start(
+            read, title="Take in a bundle", on_done=done, on_error=self.failure.tell, key=BACKUP
+        )
 
     def show_history(self) -> None:
         """Open the history of the case, beside the image."""

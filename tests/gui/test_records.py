@@ -182,8 +182,8 @@ def test_two_readers_see_one_another_and_one_of_them_chooses(open_window, qtbot,
         settle(qtbot, session)
         banners = study_dock.findChild(object, "records_banners")
         assert not banners.conflict.isHidden()
-        assert "IA, corrected, by Dr B" in banners.conflict.text()
-        assert "AS, corrected, by me" in banners.conflict.text()
+        assert "Intracranial aneurysm, corrected, by Dr B" in banners.conflict.text()
+        assert "Arterial stenosis, corrected, by me" in banners.conflict.text()
         assert banners.keep_first.text() == "Keep theirs (Dr B)"
         assert banners.keep_second.text() == "Take mine"
         assert colleague.current_label(case) == theirs
@@ -207,7 +207,7 @@ def test_masks_of_two_readers_conflict_and_the_chosen_one_is_shown(open_window, 
         click(qtbot, dock.save_button)
         settle(qtbot, session)
         banners = study_dock.findChild(object, "records_banners")
-        assert "finding on view 1 frame 1" in banners.conflict.text()
+        assert "finding on PA frame 1" in banners.conflict.text()
         click(qtbot, banners.keep_first)
         settle(qtbot, session)
     assert set(np.nonzero(session.labels_layer(0).data[0])[0]) == {40}
@@ -249,7 +249,7 @@ def crashed(open_window, qtbot):
 
 def test_after_a_crash_the_unsaved_is_offered_and_restored(crashed, qtbot, place):
     session, banners, dock = crashed
-    assert "marks on frame 1 and the verdict MMD (accepted)" in banners.unsaved.text()
+    assert "marks on PA frame 1 and the verdict Moyamoya disease (accepted)" in banners.unsaved.text()
     assert not session.has_labels(0)
     click(qtbot, banners.restore)
     settle(qtbot, session)
@@ -288,12 +288,36 @@ def test_unsaved_marks_outlive_another_study(open_window, qtbot):
     assert banners.unsaved.isHidden()  # of another case
     session.show_study(biplane())
     settle(qtbot, session)
-    assert "marks on frame 4" in banners.unsaved.text()
+    assert "marks on AP frame 4" in banners.unsaved.text()
     click(qtbot, banners.restore)
     settle(qtbot, session)
     assert set(np.nonzero(session.labels_layer(0).data[3])[0]) == {12}
     undo_key(session)
     settle(qtbot, session)
+
+
+def test_the_same_study_shown_again_brings_its_masks_back(open_window, qtbot):
+    session, dock = open_window(SegmentDock)
+    session.show_study(biplane())
+    paint(session, 2, 5)
+    session.go_to_frame(0, 2)
+    click(qtbot, dock.save_button)
+    settle(qtbot, session)
+    session.show_study(biplane())
+    settle(qtbot, session)
+    assert set(np.nonzero(session.labels_layer(0).data[2])[0]) == {5}
+
+
+def test_a_stroke_in_the_last_half_second_is_journalled_at_the_end(open_window, qtbot):
+    session, study_dock = open_window(StudyDock)
+    session.show_study(film())
+    settle(qtbot, session)
+    paint(session, 0, 8)
+    assert session.records.drafts.cases() == []
+    session.records.finish()
+    (case,) = session.records.drafts.cases()
+    (draft,) = session.records.drafts.of(case)
+    assert set(np.nonzero(draft.labels)[0]) == {8}
 
 
 def test_a_workspace_that_cannot_be_written_says_so(open_window, qtbot, place, monkeypatch):
@@ -303,7 +327,16 @@ def test_a_workspace_that_cannot_be_written_says_so(open_window, qtbot, place, m
     def refuse(self, *arguments):
         raise workspace_module.not_writable(self.root)
 
-    monkeypatch.setattr(workspace_module.Workspace, "create", refuse)
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace_module.Workspace, "create", refuse)
+        session = _reads_only(open_window, qtbot)
+    session.show_study(biplane())
+    session.show_study(film())
+    settle(qtbot, session)
+    assert session.records.state.notice == ""  # it can be written again, and is
+
+
+def _reads_only(open_window, qtbot):
     session, study_dock, dock = open_window(StudyDock, SegmentDock)
     session.show_study(film())
     settle(qtbot, session)
@@ -315,6 +348,7 @@ def test_a_workspace_that_cannot_be_written_says_so(open_window, qtbot, place, m
     settle(qtbot, session)
     assert "for reading only; nothing was saved" in dock.failure.message
     assert session.records.drafts.cases()  # and yet nothing is lost
+    return session
 
 
 def test_history_lists_and_restores(open_window, qtbot, place):
@@ -332,8 +366,18 @@ def test_history_lists_and_restores(open_window, qtbot, place):
         dialog = menu._history
         assert isinstance(dialog, HistoryDialog) and dialog.isVisible()
         newest, oldest = (dialog.list.topLevelItem(i) for i in range(2))
-        assert [newest.text(i) for i in (2, 3, 4, 6)] == ["Dr B", "MMD · holds", "corrected", "puff of smoke"]
-        assert [oldest.text(i) for i in (2, 3, 4, 5)] == ["Dr A", "IA", "accepted", "IA 0.70"]
+        assert [newest.text(i) for i in (2, 3, 4, 6)] == [
+            "Dr B",
+            "Moyamoya disease · holds",
+            "corrected",
+            "puff of smoke",
+        ]
+        assert [oldest.text(i) for i in (2, 3, 4, 5)] == [
+            "Dr A",
+            "Intracranial aneurysm",
+            "accepted",
+            "IA 0.70",
+        ]
         dialog.list.setCurrentItem(newest)
         assert not dialog.restore_button.isEnabled() and "holds already" in dialog.restore_button.toolTip()
         dialog.list.setCurrentItem(oldest)
@@ -341,7 +385,7 @@ def test_history_lists_and_restores(open_window, qtbot, place):
         settle(qtbot, session)
         held = store.current_label(case)
         assert (held.label, held.author, held.restored_from) == ("IA", "me", first.id)
-        assert dialog.list.topLevelItem(0).text(3) == f"IA (restores {first.id}) · holds"
+        assert dialog.list.topLevelItem(0).text(3) == f"Intracranial aneurysm (restores {first.id}) · holds"
         dialog.close()
 
 
@@ -378,3 +422,28 @@ def test_another_workspace_is_opened_and_the_last_one_remembered(
     settle(qtbot, session)
     assert (tmp_path / "copy.zip").exists() and "every file in it was checked" in menu.status.text()
     session.jobs.shutdown()
+
+
+def test_a_case_bundle_goes_to_another_workspace_and_shows_its_study(open_window, qtbot, place, tmp_path):
+    session, study_dock = open_window(StudyDock)
+    menu = study_dock.findChild(object, "workspace_menu")
+    session.show_study(biplane())
+    with Store.open(place) as store:
+        case = store.case_for(session.study)
+        store.add_label(case, "MMD", "accepted", author="Dr B")
+    session.records.reopen()
+    settle(qtbot, session)
+    menu.export_case(tmp_path / "case.zip", pixels=True)
+    settle(qtbot, session)
+    assert "1 revisions are in" in menu.status.text() and "burned into the picture" in menu.status.text()
+    session.close_study()
+    place.rename(tmp_path / "elsewhere")
+    session.backend._store = None
+    menu.import_case(tmp_path / "case.zip")
+    settle(qtbot, session)
+    assert "1 new revisions" in menu.status.text()
+    assert session.study.image_hash == biplane().image_hash and session.study.synthetic
+    assert session.records.state.label.label == "MMD"
+    menu.import_case(tmp_path / "none.zip")
+    settle(qtbot, session)
+    assert "There is no file" in menu.failure.message
