@@ -23,7 +23,7 @@ from napari_clipmed.records import workspace as workspace_module
 @pytest.fixture
 def open_window(make_napari_viewer_proxy, monkeypatch, tmp_path, qtbot):
     """Opens one window after another on the same workspace, as a reader does day by day."""
-    sessions = []
+    sessions, docks_alive = [], []
     registry = registry_with(
         tmp_path / "models", **{"clip-dsa-compact": "diagnosis", "causal-clipseg-compact": "segmentation"}
     )
@@ -48,6 +48,7 @@ def open_window(make_napari_viewer_proxy, monkeypatch, tmp_path, qtbot):
             widget.resize(360, 900)
             widget.show()
             made.append(widget)
+        docks_alive.extend(made)
         return session, *made
 
     yield make
