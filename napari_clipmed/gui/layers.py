@@ -345,7 +345,8 @@ def let_go(layer: Layer) -> None:
 
     if isinstance(layer, Image | Labels):
         layer.metadata.pop(STUDY, None)
-        layer.data = np.zeros((1,) * layer.ndim, layer.data.dtype)
+        channels = layer.data.shape[-1:] if getattr(layer, "rgb", False) else ()
+        layer.data = np.zeros((1,) * layer.ndim + channels, layer.data.dtype)
 
 
 def spatial(placement: Placement, flat: bool = False) -> dict[str, Any]:
