@@ -81,6 +81,11 @@ class Projection(StrEnum):
     OBLIQUE = "OBLIQUE"
     UNKNOWN = "UNKNOWN"
 
+    @property
+    def side(self) -> int:
+        """Where it hangs: 0 left (AP and PA), 2 right (LA), 1 between."""
+        return {"AP": 0, "PA": 0, "LA": 2}.get(self.value, 1)
+
 
 class Kind(StrEnum):
     """What sort of examination this is; decides which models apply."""

@@ -14,7 +14,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_clipmed.gui.cam_overlay import cam_layers
 from napari_clipmed.gui.hanging import Hanging, image_of
 from napari_clipmed.gui.keys import KeyTable
-from napari_clipmed.gui.layers import Role, layer_name, tag_of
+from napari_clipmed.gui.layers import Role, layer_name, place_views, tag_of
 from napari_clipmed.gui.masks import Masks
 from napari_clipmed.gui.pane_follow import PaneFollow
 from napari_clipmed.study import Study, View
@@ -105,6 +105,43 @@ class Canvas(QObject):
             for image in self.hanging.images:
                 self.keys.dress(image)
             self.go_to_frame(0, 0)
+
+    def rehang(self, study: Study) -> None:
+        """Show the same runs under other conclusions; masks, frame and active view stay.
+
+        Names, tags and titles are written anew. Only where the places of the views change (another time base
+        or pixel size, a swap of AP and LA) the layers are made anew; what was painted is carried over, the
+        undo of the brush is not.
+        """
+        if self.hanging is None:
+            return
+        before = self.hanging
+        if study.kind is before.study.kind and place_views(study) == before.placements:
+            self._study = study
+            before.relabel(study)
+            return
+        active, frame = self.active_view, self.frame_of(0)
+        painted = {
+            index: np.array(self.labels_layer(index).data[: view.n_frames])
+            for index, view in enumerate(self._views)
+            if self.has_labels(index)
+        }
+        native = before.native
+        self.hang(study)
+        for index, mask in painted.items():
+            layer = self.labels_layer(index)
+            layer.data[: len(mask)] = mask
+            layer.refresh()
+        if native:
+            self.show_native(True)
+        self.activate_view(active)
+        self.go_to_frame(0, frame)
+
+    def repaint(self, study: Study, index: int) -> None:
+        """Show other pixels of the same run in a view's layer."""
+        if self.hanging is not None:
+            self._study = study
+            self.hanging.repaint(study, index)
 
     def take_down(self, keep: Sequence[Image] = ()) -> None:
         """Remove everything of ours from the canvas."""

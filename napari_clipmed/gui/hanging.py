@@ -31,6 +31,7 @@ from napari_clipmed.gui.layers import (
     view_names,
 )
 from napari_clipmed.gui.theme import RESEARCH_USE, view_colour
+from napari_clipmed.io.mask_settings import same_operations
 from napari_clipmed.study import Kind, Projection, Study
 
 if TYPE_CHECKING:
@@ -233,6 +234,16 @@ class Hanging:
             changed = True
         self.native = native and changed
         return changed
+
+    def repaint(self, study: Study, index: int) -> None:
+        """Show a view of the same run, subtracted differently; its grey window stays where it fits."""
+        old, new = self.study.views[index], study.views[index]
+        self.study = study
+        image = self.images[index]
+        native = new.native if self.native else None
+        image.data = padded(new.pixels if native is None else native, self.placements[index].n_shown)
+        if native is None and not same_operations(old.subtraction, new.subtraction):
+            image.contrast_limits = contrast_limits(new.window)
 
     def write_standing_words(self) -> None:
         """Keep "research use" and SIMULATED on the canvas."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FRAME_AP, FRAME_LA, FRAME_BOTH = "Alt-1", "Alt-2", "Alt-3"
 TOGGLE_CAM, TOGGLE_NATIVE, TOGGLE_MAP = "Alt-G", "Alt-S", "Alt-T"
+REMASK, UNDO_MASK, REDO_MASK = "Alt-R", "Alt-Z", "Alt-Shift-Z"
 PLAY, STEP_BACK, STEP_ON = "Space", ",", "."
 
 

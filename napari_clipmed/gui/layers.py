@@ -172,8 +172,10 @@ def slider_note(study: Study) -> str:
 
 
 def place_views(study: Study) -> tuple[Placement, ...]:
-    """Lay the views side by side, in order, centred on one line.
+    """Lay the views side by side, AP left of LA, centred on one line.
 
+    The placements come in the order of the views: a view that was given another projection keeps its place in
+    the study, which records go by, and changes the side on which it hangs.
     Millimetres are used only when every view knows its own, milliseconds likewise.
     """
     in_mm = all(view.spacing.known for view in study.views)
@@ -191,12 +193,14 @@ def place_views(study: Study) -> tuple[Placement, ...]:
     shapes = [(view.pixels.shape[1], view.pixels.shape[2]) for view in study.views]
     gap = GAP * max(shape[1] * scale[2] for shape, scale in zip(shapes, scales, strict=True))
     n_shown = reachable_frames([view.n_frames for view in study.views], [scale[0] for scale in scales])
-    placements, left = [], 0.0
-    for shape, scale, n_frames in zip(shapes, scales, n_shown, strict=True):
+    placements: dict[int, Placement] = {}
+    left = 0.0
+    for index in sorted(range(len(study.views)), key=lambda index: study.views[index].projection.side):
+        shape, scale = shapes[index], scales[index]
         corner = (0.0, scale[1] / 2 - shape[0] * scale[1] / 2, left + scale[2] / 2)
-        placements.append(Placement(scale, corner, units, labels, shape, n_frames))
+        placements[index] = Placement(scale, corner, units, labels, shape, n_shown[index])
         left += shape[1] * scale[2] + gap
-    return tuple(placements)
+    return tuple(placements[index] for index in range(len(study.views)))
 
 
 def reachable_frames(n_frames: Sequence[int], intervals: Sequence[float]) -> list[int]:

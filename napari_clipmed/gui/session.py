@@ -22,11 +22,16 @@ from napari_clipmed.gui.case_keeper import CaseKeeper
 from napari_clipmed.gui.jobs import JobRunner
 from napari_clipmed.gui.keys import bind_session_keys
 from napari_clipmed.gui.layers import handed_over
-from napari_clipmed.gui.opening import Opened, read_entry, read_paths
+from napari_clipmed.gui.opening import Folder, Memory, Opened, as_left, read_entry, read_paths
+from napari_clipmed.gui.overruling import overrule
+from napari_clipmed.gui.reader_settings import ReaderSettings
 from napari_clipmed.gui.settings import Settings, read_settings
 from napari_clipmed.memory import give_back_freed
+from napari_clipmed.io.mask_settings import same_operations
+from napari_clipmed.io.subtraction import resubtracted
 from napari_clipmed.progress import Progress
-from napari_clipmed.study import Projection, Study
+from napari_clipmed.remembered import explained
+from napari_clipmed.study import Projection, Study, Subtraction, Topic
 
 if TYPE_CHECKING:
     import napari
@@ -53,10 +58,14 @@ class ReviewSession(Canvas):
         The new `Study` or `Diagnosis`, or None.
     study_arriving : Signal(object)
         A provisional `Study` hangs while its frames are being read; `study` is None meanwhile.
+    subtraction_changed : Signal(int)
+        A view was subtracted differently: other pixels of the same run, everything else stays.
     models_changed : Signal(str)
         Another model was chosen for this task ("diagnosis" or "segmentation").
     open_failed : Signal(object)
         The `ClipmedError` that kept a study from opening.
+    reader : ReaderSettings
+        What the reader set about the open study.
     jobs : JobRunner
         Work off the GUI thread.
     records : CaseKeeper
@@ -68,11 +77,13 @@ class ReviewSession(Canvas):
     study_changed = Signal(object)
     study_arriving = Signal(object)
     diagnosis_changed = Signal(object)
+    subtraction_changed = Signal(int)
     models_changed = Signal(str)
     open_failed = Signal(object)
 
     def __init__(self, viewer: napari.Viewer) -> None:
         super().__init__(viewer)
+        self.reader = ReaderSettings(self)
         self.jobs = JobRunner(self)
         self.backend = Backend()
         self.records = CaseKeeper(self)
@@ -111,21 +122,28 @@ class ReviewSession(Canvas):
         """Read files or one folder off the GUI thread, then show the study (the first of several)."""
         chosen = [Path(path) for path in paths]
         if chosen:
-            self._open(lambda progress, show: read_paths(chosen, progress, show), chosen[0].name)
+            self._open(
+                lambda progress, show: read_paths(chosen, progress, self._memory(), show), chosen[0].name
+            )
 
     def open_entry(self, position: int) -> None:
         """Read another study of the folder that was opened."""
         if self._opened is not None and 0 <= position < len(self._opened.shelf):
-            shelf = self._opened.shelf
-            self._open(
-                lambda progress, show: read_entry(shelf, position, progress, show), shelf[position].title
-            )
+            self.open_from(self._opened.folder, position)
+
+    def open_from(self, folder: Folder, position: int) -> None:
+        """Read an entry of a folder, perhaps one that was put together anew."""
+        self._open(
+            lambda progress, show: read_entry(folder, position, progress, self._memory(), show),
+            folder.entries[position].title,
+        )
 
     def _open(self, read: Callable[[Progress, Show], Opened], what: str) -> None:
         def show(opened: Opened) -> None:
             self._opened = opened
             self.show_study(opened.study)
 
+        self.reader.write()
         show_early = self.arrivals.expect()
 
         def work(progress: Progress) -> Opened:
@@ -164,8 +182,34 @@ class ReviewSession(Canvas):
             self._study = study
         else:
             self.hang(study, images)
+        if self._opened is None:
+            self.reader.begin(study)
+            self._recall(study)
+        else:
+            self.reader.begin(self._opened.as_read or study, self._opened.settings)
         self.study_changed.emit(study)
         self.announce()
+
+    def _recall(self, study: Study) -> None:
+        """Look up what was set about a study that came without it, and show it so."""
+
+        def show(found: Opened) -> None:
+            if self._study is study and found.study is not study:
+                self.reader.begin(study, found.settings)
+                self.revise(found.study)
+
+        self.jobs.start(
+            lambda progress: as_left(study, self._memory()),
+            title="Look up what was set before",
+            on_done=show,
+            key="recall settings",
+        )
+
+    def _memory(self) -> Memory:
+        """Where a job finds what was set before."""
+        settings = self.settings
+        store = self.store if settings.workspace_path.exists() else None  # looking must not make a workspace
+        return Memory(store, settings.author)
 
     def close_study(self) -> None:
         """Take the study off the canvas and forget its answers."""
@@ -174,23 +218,49 @@ class ReviewSession(Canvas):
             self.jobs.cancel(OPEN_KEY)
         if self._study is not None:
             self._opened = self.diagnosis = None
+            self.reader.begin(None)
             self.take_down()
             self.study_changed.emit(None)
             QTimer.singleShot(0, give_back_freed)
 
-    def relabel_view(self, index: int, projection: Projection) -> None:
-        """Overrule the projection of a view; pixels and masks stay, the answers no longer hold."""
+    def revise(self, study: Study) -> None:
+        """Show the same runs under other conclusions; masks stay, the answers no longer hold."""
         if self._study is None or self.hanging is None:
             return
-        view = self._study.views[index].relabelled(projection)
-        self._study = self._study.with_view(index, view)
-        if self._opened is not None:
-            self._opened = replace(self._opened, study=self._study)
+        self._take_over(study)
         self.hide_saliency()
         self.diagnosis = None
-        self.hanging.relabel(self._study)
-        self.study_changed.emit(self._study)
+        self.rehang(study)
+        self.study_changed.emit(study)
         self.announce()
+
+    def relabel_view(self, index: int, projection: Projection) -> None:
+        """Overrule the projection of a view."""
+        overrule(self, index, Topic.PROJECTION, projection.value)
+
+    def resubtract(self, index: int, wanted: Subtraction | None, reason: str = "") -> None:
+        """Subtract a view differently; only the frame on screen is computed.
+
+        Parameters
+        ----------
+        wanted : Subtraction or None
+            None shows the run as stored.
+        reason : str
+            What the guess about the subtraction then says; empty for what the file says.
+        """
+        if self._study is None or self.hanging is None:
+            return
+        old = self._study.views[index]
+        view = resubtracted(old, wanted, old.window if same_operations(old.subtraction, wanted) else None)
+        view = explained(view, reason) if reason else view
+        self._take_over(self._study.with_view(index, view))
+        self.repaint(self._study, index)
+        self.subtraction_changed.emit(index)
+
+    def _take_over(self, study: Study) -> None:
+        self._study = study
+        if self._opened is not None:
+            self._opened = replace(self._opened, study=study)
 
     def view_index(self, name: str) -> int | None:
         """Which view a name in a diagnosis or saliency means; None for a name unknown here."""

@@ -25,11 +25,13 @@ from napari_clipmed.gui import keys
 from napari_clipmed.gui.export_menu import EXPORT_KEY, ExportButton
 from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.layers import contrast_limits
+from napari_clipmed.gui.overrules_pane import OverrulesPane
 from napari_clipmed.gui.playback import ensure_strip
 from napari_clipmed.gui.records_banners import RecordsBanners
 from napari_clipmed.gui.samples import SAMPLES, make_sample
 from napari_clipmed.gui.session import OPEN_KEY, session_for
-from napari_clipmed.gui.study_words import identity_line, understood, warnings_of
+from napari_clipmed.gui.study_words import identity_line, warnings_of
+from napari_clipmed.gui.subtraction_pane import SubtractionPane
 from napari_clipmed.gui.theme import (
     DOCK_WIDTH,
     SPACING,
@@ -44,6 +46,7 @@ from napari_clipmed.gui.theme import (
 from napari_clipmed.gui.view_card import ViewCard
 from napari_clipmed.gui.widgets.failure_note import FailureNote
 from napari_clipmed.gui.workspace_menu import WorkspaceMenu
+from napari_clipmed.study import Kind
 
 if TYPE_CHECKING:
     import napari
@@ -81,7 +84,8 @@ class StudyDock(QWidget):
         self.shelf = named(QComboBox(), "shelf")
         self.title = wrapped_label(name="title")
         self.identity = wrapped_label(name="identity")
-        self.conclusions = hint_label("", "conclusions")
+        self.conclusions = OverrulesPane(self.session)
+        self.subtraction = SubtractionPane(self.session)
         self._build()
         self._connect()
         ensure_strip(viewer)
@@ -107,7 +111,8 @@ class StudyDock(QWidget):
         self.cards_column = QVBoxLayout()
         self.views_box = section("Views", _holding(self.cards_column))
         self.subtraction_row = self._subtraction_buttons()
-        self.look_box = section("Look", self._look_buttons(), self.subtraction_row)
+        self.look_box = section("Look", self._look_buttons())
+        self.subtraction_box = section("Subtraction", self.subtraction_row, self.subtraction)
         self.understood_box = section("How it was read", self.conclusions)
         fill_dock(
             self,
@@ -124,6 +129,7 @@ class StudyDock(QWidget):
             RecordsBanners(self.session),
             section("Workspace", WorkspaceMenu(self.session)),
             self.look_box,
+            self.subtraction_box,
             self.views_box,
             self.understood_box,
             ExportButton(self.session, self.failure.tell, partial(say, self.note)),
@@ -179,6 +185,7 @@ class StudyDock(QWidget):
         session.study_changed.connect(self._on_study)
         session.study_arriving.connect(self._on_arriving)
         session.native_changed.connect(self._on_native)
+        session.subtraction_changed.connect(self._on_subtraction)
         session.open_failed.connect(self.failure.tell)
         session.message.connect(lambda text: say(self.note, text))
         session.active_view_changed.connect(lambda name: say(self.note, ""))
@@ -214,14 +221,13 @@ class StudyDock(QWidget):
             card.deleteLater()
         self.cards = []
         self.empty.setVisible(study is None)
-        for part in (self.look_box, self.views_box):
+        for part in (self.look_box, self.subtraction_box, self.views_box, self.understood_box):
             part.setVisible(study is not None)
         say(self.note, "")
         self._show_shelf()
         if study is None:
-            for label in (self.title, self.identity, self.simulated, self.warnings, self.conclusions):
+            for label in (self.title, self.identity, self.simulated, self.warnings):
                 say(label, "")
-            self.understood_box.setVisible(False)
             return
         self.failure.clear()
         names = self.session.view_names
@@ -229,14 +235,13 @@ class StudyDock(QWidget):
         say(self.identity, identity_line(study.identity))
         say(self.simulated, SIMULATED_WORDS if study.synthetic else "")
         say(self.warnings, "\n".join(warnings_of(study, names)))
-        say(self.conclusions, "\n".join(understood(study)))
-        self.understood_box.setVisible(bool(self.conclusions.text()))
         for index, (name, view) in enumerate(zip(names, study.views, strict=True)):
             card = ViewCard(name, view)
             card.relabelled.connect(lambda projection, i=index: self.session.relabel_view(i, projection))
             card.window_chosen.connect(lambda window, i=index: self._set_window(i, window))
             self.cards_column.addWidget(card)
             self.cards.append(card)
+        self.subtraction_box.setVisible(study.kind is Kind.ANGIOGRAM)
         self._dress_buttons(study, names)
         self._on_native(self.session.showing_native)
 
@@ -246,6 +251,13 @@ class StudyDock(QWidget):
         say(self.title, f"{study.title}: still being read")
         say(self.identity, identity_line(study.identity))
         say(self.simulated, SIMULATED_WORDS if study.synthetic else "")
+
+    def _on_subtraction(self, index: int) -> None:
+        study = self.session.study
+        if study is not None:
+            self.cards[index].tell(study.views[index])
+            self._dress_buttons(study, self.session.view_names)
+            self._on_native(self.session.showing_native)
 
     def _show_shelf(self) -> None:
         opened = self.session.opened

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from napari_clipmed.gui.frame_clock import rate_words
 from napari_clipmed.study import Guess, PatientIdentity, Study, View
 
@@ -48,10 +50,12 @@ def guess_line(guess: Guess) -> str:
     return f"{guess.what}: {guess.value} ({guess.reason})"
 
 
-def understood(study: Study) -> list[str]:
-    """Every conclusion about the study as a whole."""
-    lines = [guess_line(study.pairing)] if study.pairing else []
-    return lines + [guess_line(guess) for guess in study.guesses]
+def reading_line(
+    guesses: Iterable[Guess], topic: str, title: str, value: str, otherwise: str = "as the file says"
+) -> str:
+    """What holds on one topic, and why: the reason of its guess, or what to say where nothing was guessed."""
+    guess = next((guess for guess in guesses if guess.what == topic), None)
+    return f"{title}: {value} ({guess.reason if guess else otherwise})"
 
 
 def warnings_of(study: Study, names: tuple[str, ...]) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_clipmed.gui.study_words import guess_line, size_line, subtraction_line, time_line
-from napari_clipmed.gui.theme import hint_label, named, view_colour, wrapped_label
+from napari_clipmed.gui.study_words import size_line, subtraction_line, time_line
+from napari_clipmed.gui.theme import named, view_colour, wrapped_label
 from napari_clipmed.study import DisplayWindow, Projection, View
 
 
@@ -45,14 +45,17 @@ class ViewCard(QWidget):
         row.addWidget(swatch)
         row.addWidget(self.projection_box, 2)
         row.addWidget(self.window_box, 3)
-        facts = wrapped_label("\n".join((time_line(view), size_line(view), subtraction_line(view))), "facts")
+        self.facts = wrapped_label("", "facts")
+        self.tell(view)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 4)
         column.setSpacing(3)
         column.addLayout(row)
-        column.addWidget(facts)
-        if view.guesses:
-            column.addWidget(hint_label("\n".join(guess_line(guess) for guess in view.guesses), "guesses"))
+        column.addWidget(self.facts)
+
+    def tell(self, view: View) -> None:
+        """Say the facts of the view anew."""
+        self.facts.setText("\n".join((time_line(view), size_line(view), subtraction_line(view))))
 
     def _on_projection(self, index: int) -> None:
         self.relabelled.emit(list(Projection)[index])

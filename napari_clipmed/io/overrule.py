@@ -200,6 +200,7 @@ def overruled(study: Study, overrules: Iterable[Overrule]) -> Study:
     ClipmedError
         When a value makes no sense for its topic.
     """
+    named = study.title != title_of(study.kind, in_order(study.views))
     for overrule in overrules:
         if overrule.what is Topic.KIND:
             study = reclassified(study, _word(Kind, overrule), overrule.reason)
@@ -211,7 +212,7 @@ def overruled(study: Study, overrules: Iterable[Overrule]) -> Study:
             for view in study.views
         )
         study = replace(study, views=views)
-    return replace(study, title=title_of(study.kind, in_order(study.views)))
+    return study if named else replace(study, title=title_of(study.kind, in_order(study.views)))
 
 
 def as_read_again(view: View, as_read: View, topic: Topic) -> View:

@@ -35,8 +35,6 @@ from napari_clipmed.study import (
     View,
 )
 
-ORDER = {Projection.AP: 0, Projection.PA: 0, Projection.OBLIQUE: 1, Projection.UNKNOWN: 1, Projection.LA: 2}
-
 READING = "Reading frame"
 
 Show = Callable[[Arriving], None]
@@ -313,7 +311,7 @@ def _picture_study(views: tuple[View, ...], pairing: Guess | None) -> Study:
 
 def in_order(views: Iterable[View]) -> tuple[View, ...]:
     """Views as they hang: AP before LA."""
-    return tuple(sorted(views, key=lambda view: ORDER[view.projection]))
+    return tuple(sorted(views, key=lambda view: view.projection.side))
 
 
 def title_of(kind: Kind, views: Sequence[View]) -> str:

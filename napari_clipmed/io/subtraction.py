@@ -45,7 +45,7 @@ SPACES = {
 }
 
 
-def resubtracted(view: View, wanted: Subtraction | None) -> View:
+def resubtracted(view: View, wanted: Subtraction | None, window: DisplayWindow | None = None) -> View:
     """The same run, subtracted as wanted; nothing but a small sample is computed until a frame is asked for.
 
     Frames that no item subtracts are shown unsubtracted, scaled to the window of the others.
@@ -56,6 +56,8 @@ def resubtracted(view: View, wanted: Subtraction | None) -> View:
         Subtracted by us or not.
     wanted : Subtraction or None
         None gives the native run.
+    window : DisplayWindow, optional
+        The grey window, where it is known already; nothing is then computed at all.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def resubtracted(view: View, wanted: Subtraction | None) -> View:
     done = frames.is_subtracted
     if not done.any():
         return replace(plain, warnings=(*plain.warnings, APPLIES_NOWHERE))
-    window = robust_window(sample(frames, np.flatnonzero(done)), name="subtracted")
+    window = window or robust_window(sample(frames, np.flatnonzero(done)), name="subtracted")
     operations = "+".join(sorted({item.operation for item in wanted.items} - {MaskOperation.NONE}))
     guesses = [*plain.guesses, Guess(Topic.SUBTRACTION, operations, _how(wanted, view.log_table is not None))]
     left = np.flatnonzero(~done)

@@ -22,9 +22,18 @@ from napari_clipmed.gui.layers import (
     time_in_ms,
     view_names,
 )
-from napari_clipmed.gui.study_words import identity_line, size_line, time_line, understood, warnings_of
+from napari_clipmed.gui.study_words import identity_line, reading_line, size_line, time_line, warnings_of
 from napari_clipmed.gui.view_card import window_presets
 from napari_clipmed.study import DisplayWindow, PatientIdentity, Projection, Study
+
+
+def test_a_view_hangs_on_the_side_of_its_projection_and_keeps_its_place_in_the_study():
+    study = biplane()
+    swapped = study.with_view(0, study.views[0].relabelled(Projection.LA))
+    swapped = swapped.with_view(1, swapped.views[1].relabelled(Projection.AP))
+    la, ap = place_views(swapped)
+    assert ap.box[3] < la.box[1]
+    assert (la.n_shown, ap.n_shown) == tuple(place.n_shown for place in place_views(study))
 
 
 def test_views_lie_side_by_side_and_never_overlap():
@@ -132,7 +141,11 @@ def test_words_of_the_study():
     assert "0.5 mm (at the detector, uncalibrated)" in size_line(study.views[0])
     assert "lengths in pixels" in size_line(make_view(Projection.AP, mm=0))
     assert time_line(chest().views[0]) == "single frame"
-    assert understood(study) == ["pairing: AP + LA (same frame of reference)"]
+    guesses = study.views[0].guesses
+    assert reading_line(guesses, "projection", "Projection", "AP") == "Projection: AP (positioner angles)"
+    assert reading_line(guesses, "kind", "Examination", "angiogram") == (
+        "Examination: angiogram (as the file says)"
+    )
     assert identity_line(PatientIdentity()) == ""
     assert identity_line(study.identity) == "DOE^JANE  ·  4711"
     assert warnings_of(biplane(warnings=("odd",)), ("AP", "LA")) == ["odd"]

@@ -53,10 +53,10 @@ def test_it_tells_what_was_understood(dock):
     assert "SIMULATED" in dock.simulated.text()
     assert dock.warnings.text() == "Pixel size is at the detector."
     assert "same frame of reference" in dock.conclusions.text()
+    assert "Projection: AP (positioner angles)" in dock.conclusions.text()
     facts = [card.findChild(QLabel, "facts").text() for card in dock.cards]
     assert "8 frames in 1.75 s, 4.0 fps (Frame Time)" in facts[0]
     assert "6 frames in 1.00 s, 5.0 fps (Frame Time)" in facts[1]
-    assert "positioner angles" in dock.cards[0].findChild(QLabel, "guesses").text()
     dock.session.close_study()
     assert dock.empty.isVisible()
     assert dock.identity.text() == ""
