@@ -51,7 +51,7 @@ def as_set(study: Study, settings: Iterable[Setting], me: str = "") -> Study:
     """
     for setting in settings:
         try:
-            study = _with_setting(study, setting, said(setting, me))
+            study = with_setting(study, setting, said(setting, me))
         except (ClipmedError, ValueError):
             note = NOT_UNDERSTOOD.format(key=setting.key)
             study = replace(study, warnings=(*study.warnings, note))
@@ -92,7 +92,14 @@ def partners(setting: Setting, entries: Iterable[StudyEntry]) -> set[str]:
     return {own} | (others if setting.value == APART else {str(setting.value)})
 
 
-def _with_setting(study: Study, setting: Setting, reason: str) -> Study:
+def with_setting(study: Study, setting: Setting, reason: str) -> Study:
+    """The study with one setting applied; one about another run changes nothing.
+
+    Raises
+    ------
+    ClipmedError, ValueError
+        When its key or value is none that is known.
+    """
     index = next((i for i, view in enumerate(study.views) if Run.of(view).name == setting.run.name), None)
     if index is None:
         return study

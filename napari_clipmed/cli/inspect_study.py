@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_clipmed.cli._app import app, console, print_json
+from napari_clipmed.cli._app import app, console, errors, print_json
 from napari_clipmed.cli._listing import describe_entries, show_entries, time_words
 from napari_clipmed.errors import ClipmedError
 
 if TYPE_CHECKING:
     from napari_clipmed.io import StudyEntry
     from napari_clipmed.study import DisplayWindow, Guess, Study, View
+
+
+HELP_SET = (
+    "Put a conclusion right, as WORD=VALUE or WORD=VALUE,VALUE (one a view): kind=chest, projection=AP,LA, "
+    "interval-ms=250, subtraction=native, pixel-mm=0.3, pair=apart, mask=1-3, shift=0.3:-0.4 (rows down: "
+    "columns left) or shift=auto. Kept in --workspace, else for this call only."
+)
+HELP_AS_READ = "Take back what was set under a word, for example projection."
 
 
 @app.command()
@@ -29,11 +37,18 @@ def inspect(
     entry: Annotated[
         int | None, typer.Option(min=1, help="Decode and describe this entry of the list, counted from 1.")
     ] = None,
+    workspace: Annotated[
+        Path | None, typer.Option("--workspace", help="Apply what readers set about it in this workspace.")
+    ] = None,
+    words: Annotated[list[str] | None, typer.Option("--set", help=HELP_SET)] = None,
+    as_read: Annotated[list[str] | None, typer.Option("--as-read", help=HELP_AS_READ)] = None,
+    author: Annotated[str, typer.Option(help="Who sets it; kept beside it.")] = "",
 ) -> None:
     """Say what was understood: views, frames, times, pairing, calibration, every guess and warning.
 
     A folder of several studies is listed by its headers; nothing is decoded then.
     """
+    from napari_clipmed.cli._overrules import as_readers_set_it, memory
     from napari_clipmed.io import holds_several, list_studies, open_entry, open_study
 
     if len(path) == 1 and path[0].exists() and holds_several(path[0]):
@@ -47,6 +62,11 @@ def inspect(
         study = open_entry(_entry_of(entries, entry or 1))
     else:
         study = open_study(path[0] if len(path) == 1 else list(path))
+    changes = bool(words or as_read)
+    with memory(workspace, writing=changes) as store:
+        study = as_readers_set_it(study, store, words or (), as_read or (), author)
+    if changes and workspace is None:
+        errors.print("Shown for this call only; name a --workspace to keep it.")
     if as_json:
         print_json(describe(study, identity))
     else:

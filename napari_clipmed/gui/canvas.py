@@ -130,8 +130,8 @@ class Canvas(QObject):
         self.hang(study)
         for index, mask in painted.items():
             layer = self.labels_layer(index)
-            layer.data[: len(mask)] = mask
-            layer.refresh()
+            for at in np.flatnonzero(mask.any(axis=(1, 2))):
+                self.masks.load(layer, int(at), mask[at])
         if native:
             self.show_native(True)
         self.activate_view(active)

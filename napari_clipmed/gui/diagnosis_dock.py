@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QSignalBlocker
+from qtpy.QtCore import QSignalBlocker, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_clipmed.gui.diagnosis_words import (
@@ -56,6 +56,10 @@ CLASSIFY, EXPLAIN = "classify", "explain"
 OUTLINE_VALUE = 1
 """Mask value that an outlined hot region gets."""
 KEY_CLASSIFY = "Alt+D"
+SETTLED_MS = 1500
+"""The model is asked anew this long after the last change of a subtraction."""
+EARLIER_PICTURE = "This answer is about the picture before its subtraction was changed. {next}"
+ASKING_ANEW, ASK_ANEW = "The model is asked anew.", "Press Classify to ask anew."
 NO_STUDY = "Open a study first: drop a folder or a DICOM file on the window, or use the Study dock."
 NO_ANSWER = "Press Classify to ask the model about this study."
 
@@ -93,6 +97,7 @@ class DiagnosisDock(QWidget):
         self.job_bar = JobBar(jobs, (CLASSIFY, EXPLAIN))
         self.failure = FailureNote()
         self.empty = hint_label(NO_STUDY, "empty_state")
+        self.stale = banner("", "info", "stale")
         self.caution = banner("", "warning", "caution")
         self.notes = hint_label("", "notes")
         self.bars = ClassBars()
@@ -108,6 +113,7 @@ class DiagnosisDock(QWidget):
         column = QVBoxLayout(self.answer)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(SPACING)
+        column.addWidget(self.stale)
         column.addWidget(self.caution)
         column.addWidget(self.bars)
         column.addWidget(self.agreement)
@@ -138,6 +144,11 @@ class DiagnosisDock(QWidget):
         session.frame_changed.connect(self._on_frame)
         session.models_changed.connect(self._on_model_chosen)
         session.jobs.job_ended.connect(self._on_job_ended)
+        session.subtraction_changed.connect(self._on_subtraction)
+        self._settling = QTimer(self)
+        self._settling.setSingleShot(True)
+        self._settling.setInterval(SETTLED_MS)
+        self._settling.timeout.connect(self.classify)
         self.classify_button.clicked.connect(self.classify)
         self.bars.chosen.connect(self._explain)
         self.saliency_box.method_chosen.connect(lambda method: self._explain(self.bars.choice))
@@ -180,6 +191,16 @@ class DiagnosisDock(QWidget):
     def _answered(self, study: Study, diagnosis: Diagnosis) -> None:
         if study is self.session.study:
             self.session.diagnosis = diagnosis
+
+    def _on_subtraction(self, index: int) -> None:
+        """Say that the answer is about the earlier picture; ask anew when the change has come to rest."""
+        asked = self.session.jobs.running(CLASSIFY) is not None or self._settling.isActive()
+        if self.session.diagnosis is None and not asked:
+            return
+        by_itself = self.session.settings.classify_on_open
+        say(self.stale, EARLIER_PICTURE.format(next=ASKING_ANEW if by_itself else ASK_ANEW))
+        if by_itself:
+            self._settling.start()
 
     def _explain(self, label: str) -> None:
         """Show the maps of a class; those computed before come back at once."""
@@ -253,6 +274,7 @@ class DiagnosisDock(QWidget):
 
     def _on_study(self, study: Study | None) -> None:
         self.failure.clear()
+        self._settling.stop()
         self.session.jobs.cancel(CLASSIFY)
         self.session.jobs.cancel(EXPLAIN)
         self.headline.setText((study.title or "Untitled study") if study else "No study open")
@@ -271,6 +293,7 @@ class DiagnosisDock(QWidget):
 
     def _on_diagnosis(self, diagnosis: Diagnosis | None) -> None:
         self._saliencies = {}
+        say(self.stale, "")
         self.answer.setVisible(diagnosis is not None)
         self.bars.show_diagnosis(diagnosis)
         self.keeper.show(self.session.study, diagnosis)

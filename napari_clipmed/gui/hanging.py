@@ -31,7 +31,7 @@ from napari_clipmed.gui.layers import (
     view_names,
 )
 from napari_clipmed.gui.theme import RESEARCH_USE, view_colour
-from napari_clipmed.io.mask_settings import same_operations
+from napari_clipmed.io.mask_settings import same_greys
 from napari_clipmed.study import Kind, Projection, Study
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class Hanging:
         image = self.images[index]
         native = new.native if self.native else None
         image.data = padded(new.pixels if native is None else native, self.placements[index].n_shown)
-        if native is None and not same_operations(old.subtraction, new.subtraction):
+        if native is None and not same_greys(old.subtraction, new.subtraction):
             image.contrast_limits = contrast_limits(new.window)
 
     def write_standing_words(self) -> None:

@@ -27,7 +27,7 @@ from napari_clipmed.gui.overruling import overrule
 from napari_clipmed.gui.reader_settings import ReaderSettings
 from napari_clipmed.gui.settings import Settings, read_settings
 from napari_clipmed.memory import give_back_freed
-from napari_clipmed.io.mask_settings import same_operations
+from napari_clipmed.io.mask_settings import same_greys
 from napari_clipmed.io.subtraction import resubtracted
 from napari_clipmed.progress import Progress
 from napari_clipmed.remembered import explained
@@ -251,7 +251,7 @@ class ReviewSession(Canvas):
         if self._study is None or self.hanging is None:
             return
         old = self._study.views[index]
-        view = resubtracted(old, wanted, old.window if same_operations(old.subtraction, wanted) else None)
+        view = resubtracted(old, wanted, old.window if same_greys(old.subtraction, wanted) else None)
         view = explained(view, reason) if reason else view
         self._take_over(self._study.with_view(index, view))
         self.repaint(self._study, index)

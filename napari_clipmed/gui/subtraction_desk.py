@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_clipmed.gui.mask_history import MaskHistory
-from napari_clipmed.io.auto_shift import auto_shift
 from napari_clipmed.io.mask_settings import Shift, default_subtraction, shifted, why_fixed, with_mask
 from napari_clipmed.progress import Progress
 from napari_clipmed.records import Run
@@ -116,6 +115,8 @@ class SubtractionDesk(QObject):
         wanted = view.subtraction
 
         def work(progress: Progress) -> Subtraction:
+            from napari_clipmed.io.auto_shift import auto_shift
+
             return auto_shift(view, wanted, per_frame, progress)
 
         self._session.jobs.start(

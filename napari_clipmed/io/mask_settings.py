@@ -78,12 +78,12 @@ def item_of(wanted: Subtraction, frame: int, n_frames: int) -> int | None:
     return None
 
 
-def same_operations(one: Subtraction | None, other: Subtraction | None) -> bool:
-    """Whether two subtractions give greys of the same range: only masks, shifts or landmarks differ."""
+def same_greys(one: Subtraction | None, other: Subtraction | None) -> bool:
+    """Whether two subtractions give greys of the same range: only masks or shifts differ."""
     if one is None or other is None:
         return one is other
     first, second = ({item.operation for item in how.items} for how in (one, other))
-    return first == second
+    return first == second and one.landmark == other.landmark
 
 
 def settled_frame(view: View) -> int:

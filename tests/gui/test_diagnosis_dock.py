@@ -266,3 +266,23 @@ def test_choosing_another_model_asks_it(answered, session, engine, qtbot):
 
 def test_nothing_is_wider_than_the_least_dock(answered):
     assert answered.minimumSizeHint().width() <= 320
+
+
+def test_after_another_subtraction_the_answer_is_of_the_earlier_picture(
+    answered, engine, session, qtbot, monkeypatch
+):
+    dock = answered
+    session.subtraction_changed.emit(0)
+    assert "before its subtraction was changed" in dock.stale.text() and "Press Classify" in dock.stale.text()
+    assert not dock._settling.isActive()
+    settings = Settings(classify_on_open=True, author="reader")
+    monkeypatch.setattr(type(session), "settings", property(lambda self: settings))
+    dock._settling.setInterval(50)
+    asked = len(engine.asked("classify"))
+    for _ in range(3):
+        session.subtraction_changed.emit(0)
+    assert len(engine.asked("classify")) == asked, "not on each key press"
+    wait_for(qtbot, lambda: len(engine.asked("classify")) == asked + 1)
+    wait_for(qtbot, lambda: not dock.stale.text())
+    idle(qtbot, session)
+    assert len(engine.asked("classify")) == asked + 1

@@ -101,3 +101,37 @@ def test_a_dicom_file_with_the_head_of_a_tiff_is_dicom(make_run) -> None:
     path = make_run()
     path.write_bytes(b"II*\0" + path.read_bytes()[4:])
     assert json.loads(run(path, "--json"))["views"][0]["source"]["modality"] == "XA"
+
+
+def test_what_is_set_is_kept_in_the_workspace_and_taken_back(make_run, tmp_path) -> None:
+    paths = [
+        make_run(name=f"{n}.dcm", uids=Uids.seeded(0, "s", n), mask=MaskItem(mask_frames=(1,))) for n in "ab"
+    ]
+    place = tmp_path / "workspace"
+
+    def views(*words: object) -> list[dict]:
+        return json.loads(run(*paths, "--json", "--workspace", place, *words))["views"]
+
+    words = ("projection=AP,LA", "interval-ms=125", "mask=2-3,", "shift=0.3:-0.4,")
+    first = views("--author", "Dr A", *(part for word in words for part in ("--set", word)))
+    again = views()
+    assert [view["projection"] for view in again] == ["AP", "LA"]
+    assert [view["times_ms"][1] for view in again] == [125, 125]
+    (item,) = again[0]["subtraction"]["items"]
+    assert (item["mask_frames"], item["shift"]) == ([2, 3], [0.3, -0.4])
+    assert again[1]["subtraction"]["items"][0]["mask_frames"] == [1]
+    assert [view["source_hash"] for view in again] == [view["source_hash"] for view in first]
+    reasons = {guess["what"]: guess["reason"] for guess in again[0]["guesses"]}
+    assert reasons["projection"].startswith("as set by Dr A on ")
+    back = views("--as-read", "projection", "--as-read", "mask")
+    assert [view["projection"] for view in back] == ["AP", "AP"]
+    assert back[0]["subtraction"]["items"][0]["mask_frames"] == [1]
+    assert [view["projection"] for view in views()] == ["AP", "AP"]
+
+
+@pytest.mark.parametrize("word", ["projection=UP", "colour=red", "interval-ms=soon", "mask=9", "projection="])
+def test_a_word_that_makes_no_sense_keeps_nothing(make_run, tmp_path, word) -> None:
+    path, place = make_run(), tmp_path / "workspace"
+    with pytest.raises(ClipmedError):
+        run(path, "--workspace", place, "--set", "kind=other", "--set", word)
+    assert json.loads(run(path, "--json", "--workspace", place))["kind"] == "angiogram"

@@ -150,3 +150,11 @@ def test_settings_survive_as_plain_data() -> None:
     import json
 
     assert Subtraction.from_json(json.loads(json.dumps(wanted.to_json()))) == wanted
+
+
+def test_greys_change_with_operation_and_landmark_only() -> None:
+    one = settings.with_mask(TWO_ITEMS, [1])
+    assert settings.same_greys(one, settings.shifted(settings.with_mask(one, [3]), (1, 1)))
+    assert not settings.same_greys(one, settings.with_landmark(one, 0.5))
+    assert not settings.same_greys(one, settings.with_operation(one, MaskOperation.TID))
+    assert not settings.same_greys(one, None) and settings.same_greys(None, None)
