@@ -118,6 +118,9 @@ class Canvas(QObject):
         before = self.hanging
         if study.kind is before.study.kind and place_views(study) == before.placements:
             self._study = study
+            for index, (old, new) in enumerate(zip(before.study.views, study.views, strict=True)):
+                if new.pixels is not old.pixels:
+                    before.repaint(before.study.with_view(index, new), index)
             before.relabel(study)
             return
         active, frame = self.active_view, self.frame_of(0)
