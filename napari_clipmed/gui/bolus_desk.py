@@ -61,6 +61,7 @@ class BolusDesk(QObject):
         self._session = session
         self._bolus: Bolus | None = None
         session.study_changed.connect(self.check)
+        session.subtraction_changed.connect(self.check)
 
     @property
     def bolus(self) -> Bolus | None:

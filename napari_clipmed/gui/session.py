@@ -26,9 +26,9 @@ from napari_clipmed.gui.opening import Folder, Memory, Opened, as_left, read_ent
 from napari_clipmed.gui.overruling import overrule
 from napari_clipmed.gui.reader_settings import ReaderSettings
 from napari_clipmed.gui.settings import Settings, read_settings
-from napari_clipmed.memory import give_back_freed
 from napari_clipmed.io.mask_settings import same_greys
 from napari_clipmed.io.subtraction import resubtracted
+from napari_clipmed.memory import give_back_freed
 from napari_clipmed.progress import Progress
 from napari_clipmed.remembered import explained
 from napari_clipmed.study import Projection, Study, Subtraction, Topic
