@@ -10,7 +10,7 @@ from mutations import damaged
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="cases are guarded by fork and POSIX limits")
 
-CASES, SEED = 120, 20260
+CASES, SEED = 100, 20260
 
 
 @pytest.fixture(scope="module")
