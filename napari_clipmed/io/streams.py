@@ -11,6 +11,9 @@ JPEG_START, CODESTREAM, JP2 = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 """Markers of a frame header: SOF0 to SOF15 of JPEG, SOF55 of JPEG-LS."""
 
+PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+"""Those of them whose picture comes in many scans."""
+
 MOST_SCANS = 100
 """A progressive JPEG has some ten scans; thousands of empty ones keep a decoder busy for minutes."""
 
@@ -75,9 +78,13 @@ def _frame_header(stream: bytes) -> int | None:
 def _jpeg_fault(stream: bytes) -> str:
     """A JPEG or JPEG-LS stream that is cut, or made to keep a decoder busy."""
     header = _frame_header(stream) or 0
-    if not 1 <= _number(stream, header + 9, 1) <= MOST_COMPONENTS:
+    components = _number(stream, header + 9, 1)
+    if not 1 <= components <= MOST_COMPONENTS:
         return "the stream claims an impossible number of components"
-    if stream.count(b"\xff\xda") > MOST_SCANS:
+    # A single component without progression is one scan: nothing behind it is read, and counting would take
+    # a tenth of the time of decoding.
+    several = components > 1 or stream[header + 1] in PROGRESSIVE
+    if several and stream.count(b"\xff\xda") > MOST_SCANS:
         return "the stream claims too many scans"
     if stream[header + 1] == 0xF7 and b"\xff\xd9" not in stream.rstrip(b"\0")[-4:]:  # some pad with 0xFF
         return "the stream was cut"  # CharLS searches such a stream for most of a minute
