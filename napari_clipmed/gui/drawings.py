@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari.layers import Shapes
 
     from napari_clipmed.gui.session import ReviewSession
+    from napari_clipmed.study import Study
 
 SETTLE_MS = 60
 """A moving shape is looked at again after this long: about sixteen times a second."""
@@ -87,6 +88,7 @@ class Drawings(QObject):
         super().__init__(session)
         self._session, self._role, self._words = session, role, words
         self._next, self._seen = 1, ""
+        self._last: tuple[str, list[Drawn]] = ("", [])
         self._layers: dict[int, Shapes] = {}
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -128,10 +130,7 @@ class Drawings(QObject):
 
     def add(self, view_index: int, points: NDArray[np.float64], shape: str, kind: str) -> None:
         """Draw a shape without the mouse."""
-        self._ensure_layers()
-        layer = self._layers[view_index]
-        layer.feature_defaults = pd.DataFrame({"key": [0], "kind": [kind], "frame": [0], "words": [""]})
-        layer.add(points, shape_type=shape)
+        self._put(Drawn(0, view_index, kind, shape, points, 0))
         self.look()
 
     def remove(self, key: int) -> None:
@@ -169,7 +168,9 @@ class Drawings(QObject):
                 layer.features = table
                 layer.mode = "select"
                 fresh = True
-        state = repr([(d.key, d.view_index, d.points.round(2).tolist()) for d in self.shapes])
+        shapes, study = self.shapes, self._session.study
+        self._last = (study.image_hash if study is not None else "", shapes)
+        state = repr([(d.key, d.view_index, d.points.round(2).tolist()) for d in shapes])
         if fresh or state != self._seen:
             self._seen = state
             self.changed.emit()
@@ -226,12 +227,24 @@ class Drawings(QObject):
         if not self._settle.isActive():
             self._settle.start()
 
-    def _on_study(self, study: object) -> None:
-        """Another study takes its layers along; the same one under another projection keeps them."""
+    def _on_study(self, study: Study | None) -> None:
+        """Another study takes its drawings along; the same one, hung anew, gets them back."""
+        image_hash, shapes = self._last
         self._layers = self._present()
-        if not self._layers:
+        if not self._layers and study is not None and study.image_hash == image_hash:
+            for drawn in shapes:
+                self._put(drawn)
+        elif not self._layers:
             self._next = 1
         self.look()
+
+    def _put(self, drawn: Drawn) -> None:
+        """Lay a shape on its view."""
+        self._ensure_layers()
+        layer = self._layers[drawn.view_index]
+        row = {"key": [drawn.key], "kind": [drawn.kind], "frame": [drawn.frame], "words": [""]}
+        layer.feature_defaults = pd.DataFrame(row)
+        layer.add(drawn.points, shape_type=drawn.shape)
 
     def _on_move(self, viewer: napari.Viewer, event: Any) -> None:
         """Hand the tool to the view under the mouse, unless a shape is being drawn."""

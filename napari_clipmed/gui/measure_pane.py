@@ -66,6 +66,7 @@ class MeasurePane(QWidget):
         self._build()
         self.drawings.changed.connect(self.measure)
         session.study_changed.connect(self._on_study)
+        session.subtraction_changed.connect(lambda index: self.measure())
         self._on_study(session.study)
 
     def _build(self) -> None:
@@ -218,9 +219,9 @@ def _figures(measured: Measured) -> tuple[str, str]:
 
 def stenosis_words(view: str, stenosis: Stenosis) -> str:
     """A stenosis in one sentence, the figures it rests on beside it."""
-    percent = "not to be told" if stenosis.percent is None else f"{stenosis.percent:.0f} %"
+    percent = "not to be told" if stenosis.percent is None else f"{round(stenosis.percent)} %"
     others = [
-        f"{value:.0f} % {how}"
+        f"{round(value)} % {how}"
         for value, how in (
             (stenosis.by_profile, "profile"),
             (stenosis.by_density, "density"),

@@ -44,7 +44,10 @@ class Measured:
         if self.kind == DISTANCE:
             return str(self.caliper.by_hand)
         figure = f"⌀ {width.diameter}" if width is not None else f"{self.caliper.by_hand} by hand"
-        return figure if self.kind == DIAMETER else f"{self.kind} {figure}"
+        if self.kind == DIAMETER:
+            return figure
+        symbol = "Ds" if self.kind == Segment.STENOSIS else "Dn"  # as WASID calls them
+        return f"{symbol} {figure.removeprefix('⌀ ')}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

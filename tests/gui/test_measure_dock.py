@@ -219,7 +219,7 @@ def test_regions_are_named_removed_and_saved(dock, qtbot, tmp_path, monkeypatch)
     dock.curves.table.setCurrentCell(0, 0)
     click(dock.curves.remove_button)
     assert [curve.view for curve in dock.curves.curves.values()] == ["LA"]
-    session.show_study(study())
+    session.show_study(biplane())
     assert not dock.curves.curves and not dock.curves.table.isVisible()
 
 
@@ -253,6 +253,18 @@ def test_a_stenosis_of_two_lines_is_told_and_saved(dock, qtbot, tmp_path, monkey
     click(dock.measures.export_button)
     text = target.read_text()
     assert "stenosis,AP,7," in text and "# AP stenosis (WASID)" in text and "DOE" not in text
+
+
+def test_drawings_come_back_when_the_same_study_is_hung_anew(dock, qtbot):
+    session = dock.session
+    session.show_study(study())
+    dock.measures.drawings.add(1, np.array([(10.0, 10.0), (10.0, 30.0)]), "line", "distance")
+    before = next(iter(dock.measures.measured.values()))
+    session.show_study(study())
+    after = next(iter(dock.measures.measured.values()))
+    assert (after.words, after.view) == (before.words, "LA")
+    session.show_study(biplane())
+    assert not dock.measures.measured
 
 
 def test_lengths_without_a_pixel_size_are_in_pixels(dock, qtbot):
