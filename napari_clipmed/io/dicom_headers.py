@@ -19,6 +19,7 @@ from pydicom import DataElement, Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as SequenceOfItems
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
@@ -308,8 +309,10 @@ def elements(dataset: Dataset) -> Iterator[DataElement]:
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """A value as text; several values joined by a backslash; empty where absent."""
+    """A value as text; several values joined by a backslash; empty where absent or no text at all."""
     found = value(dataset, keyword)
+    if isinstance(found, SequenceOfItems | Dataset | bytes):
+        return ""
     if isinstance(found, MultiValue | list):
         return "\\".join(str(part) for part in found)
     return "" if found is None else str(found).strip()
@@ -321,7 +324,7 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     parts = found if isinstance(found, MultiValue | list | tuple) else [] if found is None else [found]
     try:
         result = tuple(float(part) for part in parts)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return ()
     return result if all(math.isfinite(number) for number in result) else ()
 

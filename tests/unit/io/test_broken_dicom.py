@@ -276,6 +276,19 @@ def test_malformed_values_count_as_absent(make_run, frames) -> None:
     assert np.array_equal(view.pixels, frames) and view.timing.source == "Cine Rate"
 
 
+def test_values_of_another_type_count_as_absent() -> None:
+    from napari_clipmed.io.dicom_headers import numbers, text
+
+    dataset, inner = Dataset(), Dataset()
+    inner.PatientName = "Nobody"
+    dataset.add_new("Modality", "SQ", [inner])
+    dataset.add_new("ViewPosition", "UN", b"PA")
+    dataset.add_new("InstanceNumber", "UL", 10**400)
+    dataset.add_new("FrameIncrementPointer", "PN", "Nobody")
+    assert text(dataset, "Modality") == text(dataset, "ViewPosition") == ""
+    assert numbers(dataset, "InstanceNumber") == numbers(dataset, "FrameIncrementPointer") == ()
+
+
 def test_nothing_is_written_to_the_source(make_run) -> None:
     path = make_run(compress="jpegls")
     before = path.read_bytes(), path.stat().st_mtime_ns
