@@ -31,6 +31,7 @@ COMMAND_MODULES = (
     "models",
     "workspace",
     "history",
+    "benchmark",
     "doctor",
 )
 

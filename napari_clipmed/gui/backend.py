@@ -11,6 +11,7 @@ from napari_clipmed.gui.settings import read_settings
 from napari_clipmed.gui.torch_guard import guard_torch_import
 
 if TYPE_CHECKING:
+    from napari_clipmed.inference.disk_features import DiskFeatures
     from napari_clipmed.inference.engine import Engine
     from napari_clipmed.models.card import ModelEntry, Task
     from napari_clipmed.models.registry import Registry
@@ -66,14 +67,15 @@ class Backend:
         with self._lock:
             diagnosis, segmentation = self._entry("diagnosis"), self._entry("segmentation")
             models = tuple(entry.card.id if entry else "" for entry in (diagnosis, segmentation))
-            key = (*models, settings.device, settings.precision, settings.cache_mb)
+            inference = (settings.device, settings.precision, settings.cache_mb, settings.disk_cache_mb)
+            key = (*models, *inference)
             if self._engine is None or key != self._engine_key:
                 self._engine = Engine(
                     diagnosis,
                     segmentation,
                     device=settings.device,
                     precision=settings.precision,
-                    cache=FeatureCache(settings.cache_mb),
+                    cache=FeatureCache(settings.cache_mb, _disk_features(settings.disk_cache_mb)),
                     threads=spare_threads(),
                 )
                 self._engine_key = key
@@ -102,3 +104,12 @@ class Backend:
             return registry.default(task)
         except ModelError:
             return None
+
+
+def _disk_features(budget_mb: int) -> DiskFeatures | None:
+    """Where features outlive the window, if the person wants that."""
+    if budget_mb <= 0:
+        return None
+    from napari_clipmed.inference.disk_features import DiskFeatures, features_folder
+
+    return DiskFeatures(features_folder(), budget_mb)

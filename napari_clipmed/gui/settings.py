@@ -19,6 +19,10 @@ class Settings:
         As `inference.Engine` takes them.
     cache_mb : int
         Memory budget of the feature cache in MiB.
+    disk_cache_mb : int
+        Disk budget of the features in MiB; 0 keeps none on disk.
+    live_preview : bool
+        Outline what a sentence describes while it is typed.
     workspace : str
         Folder of labels, masks and fine-tuned models; empty for the user's data folder.
     side_convention : str
@@ -32,6 +36,8 @@ class Settings:
     device: str = "auto"
     precision: str = "auto"
     cache_mb: int = 512
+    disk_cache_mb: int = 0
+    live_preview: bool = True
     workspace: str = ""
     side_convention: str = "picture"
     classify_on_open: bool = True

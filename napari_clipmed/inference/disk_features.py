@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from napari_clipmed.inference.features import KINDS, FeatureKey
+from napari_clipmed.models.registry import user_folder
 from napari_clipmed.whole_files import whole_file
 
 _log = logging.getLogger(__name__)
 
 SUFFIX = ".safetensors"
+
+
+def features_folder() -> Path:
+    """Where the window keeps its features."""
+    return user_folder() / "cache" / "features"
 
 
 class DiskFeatures:

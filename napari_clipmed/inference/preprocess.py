@@ -282,7 +282,8 @@ def vessels_are_bright(pixels: Frames) -> bool:
 def _skewness(differences: NDArray[np.floating[Any]]) -> float:
     """Third moment over the 1.5th power of the second, of differences that are more than noise."""
     values = differences[np.abs(differences) > 0.02].astype(np.float64)
-    return float(np.mean(values**3) / np.mean(values**2) ** 1.5) if values.size else 0.0
+    squares = values * values
+    return float(np.mean(squares * values) / np.mean(squares) ** 1.5) if values.size else 0.0
 
 
 def prepare_film(pixels: NDArray[np.generic], preprocessing: Preprocessing) -> Tensor:

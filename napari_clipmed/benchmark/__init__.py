@@ -1,0 +1,1 @@
+"""Speed and memory, measured against plainly stated baselines in one process, and how both grow."""

@@ -1,0 +1,115 @@
+"""Tables of measurements as Markdown, written between the markers of a document that people edit. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from napari_clipmed.benchmark.latency import Latency
+from napari_clipmed.benchmark.rows import Growth, Row
+from napari_clipmed.whole_files import whole_file
+
+
+def latency_section(table: Latency, machine: str, load: float, day: date) -> str:
+    """The table of latencies, its exact jobs and baselines, and what the machine reaches."""
+    reach = (
+        f"This machine multiplies matrices at {table.ceilings.flops / 1e9:.0f} GFLOP/s and copies at "
+        f"{table.ceilings.bandwidth / 1e9:.0f} GB/s. Operations and bytes of torch's operators, and the "
+        "share of either ceiling:"
+    )
+    lines = [
+        _made("benchmark latency", table.device, machine, load, day),
+        f"Models: {table.models}. Medians; spread is largest less smallest over the median.",
+        "",
+        "| row | ours | spread | baseline | ratio | memory, ours | memory, baseline |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+        *(_row(row) for row in table.rows),
+        "",
+        reach,
+        "",
+        "| row | GFLOP | GB | of the matrix ceiling | of the memory ceiling |",
+        "|---|--:|--:|--:|--:|",
+        *(_work(row, table) for row in table.rows if row.flops),
+        "",
+        "What is timed:",
+        "",
+        *(f"- **{row.name}**: {row.what}. Baseline: {row.baseline}." for row in table.rows),
+    ]
+    return "\n".join(lines)
+
+
+def scaling_section(tables: Sequence[Growth], where: str, machine: str, load: float, day: date) -> str:
+    """One table for each growth, with the exponent that it shows."""
+    lines = [_made("benchmark scaling", where, machine, load, day)]
+    for table in tables:
+        lines += [
+            "",
+            f"**{table.name}**: {table.what}. Exponent {table.exponent:.2f}.",
+            "",
+            "| " + table.unit + " | " + " | ".join(f"{size:,.0f}" for size in table.sizes) + " |",
+            "|---|" + "--:|" * len(table.sizes),
+            "| time | " + " | ".join(duration(timing.median) for timing in table.timings) + " |",
+        ]
+    return "\n".join(lines)
+
+
+def write_section(path: Path, name: str, text: str) -> None:
+    """Replace what stands between the markers of a section; add the section at the end where it is missing.
+
+    Parameters
+    ----------
+    path : Path
+        Markdown; made where it is absent.
+    name : str
+        Of the markers, ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``.
+    text : str
+        Markdown.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    content = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
+    before, marker, rest = content.partition(begin)
+    after = rest.partition(end)[2] if marker else "\n"
+    if not marker:
+        before = before.rstrip() + f"\n\n## {name.capitalize()}\n\n"
+    with whole_file(path, replace=True) as unfinished:
+        unfinished.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def duration(seconds: float) -> str:
+    """A duration with three figures, in the unit that suits it."""
+    if seconds >= 1:
+        return f"{seconds:,.0f} s" if seconds >= 1000 else f"{seconds:.3g} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+
+
+def _made(command: str, where: str, machine: str, load: float, day: date) -> str:
+    return (
+        f"Made by `napari-clipmed {command}` on {day:%d %B %Y}: {machine}; {where}; load average before the "
+        f"start {load:.1f}."
+    )
+
+
+def _row(row: Row) -> str:
+    memory = [f"{timing.peak_bytes / 2**20:,.0f} MB" for timing in (row.ours, row.plain)]
+    cells = [
+        f"`{row.name}`",
+        duration(row.ours.median),
+        f"{100 * row.ours.spread:.0f} %",
+        duration(row.plain.median),
+        f"**{row.ratio:.3g}×**",
+        *memory,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _work(row: Row, table: Latency) -> str:
+    shares = table.ceilings.shares(row)
+    cells = [
+        f"`{row.name}`",
+        f"{shares['gflop']:.3g}",
+        f"{shares['gbytes']:.3g}",
+        f"{100 * shares['share_of_matrix_ceiling']:.0f} %",
+        f"{100 * shares['share_of_memory_ceiling']:.0f} %",
+    ]
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,144 @@
+"""``napari-clipmed benchmark``: speed against stated baselines, and how it grows."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_clipmed.cli._app import app, console, print_json
+from napari_clipmed.cli._common import AsJson, Device, Precision, progress_line
+from napari_clipmed.errors import ClipmedError
+
+benchmark = typer.Typer(
+    name="benchmark",
+    help="Measure speed and memory on this machine; close other programs first.",
+    no_args_is_help=True,
+)
+app.add_typer(benchmark)
+
+
+class Geometry(StrEnum):
+    """Whose models are measured."""
+
+    paper = "paper"
+    shipped = "shipped"
+
+
+Model = Annotated[
+    Geometry, typer.Option(help="The papers' sizes with random weights, or the shipped compact models.")
+]
+Only = Annotated[list[str] | None, typer.Option(help="Measure only this; may be given several times.")]
+Write = Annotated[
+    Path | None, typer.Option(help="Also write the tables into this Markdown file, between their markers.")
+]
+
+
+@benchmark.command("latency")
+def latency(
+    device: Device = "auto",
+    precision: Precision = "auto",
+    model: Model = Geometry.paper,
+    only: Only = None,
+    write: Write = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a person waits for, each against a baseline in the same process.
+
+    Takes about seven minutes on two processor cores, most of them in the baselines, and 8 GB of memory.
+    """
+    from rich.table import Table
+
+    from napari_clipmed.benchmark.latency import NAMES, measure_latency
+    from napari_clipmed.benchmark.report import duration, latency_section, write_section
+
+    load = _load()
+    with progress_line("Starting") as progress:
+        table = measure_latency(device, precision, model.value, _chosen(only, NAMES), progress)
+    if write is not None:
+        write_section(write, "latency", latency_section(table, _machine(), load, date.today()))
+    if as_json:
+        print_json(table.to_json() | {"machine": _machine(), "load_before": load})
+        return
+    shown = Table("job", "seconds", "spread", "baseline", "ratio", box=None, pad_edge=False)
+    for row in table.rows:
+        spread = f"{100 * row.ours.spread:.0f} %"
+        seconds, plain = duration(row.ours.median), duration(row.plain.median)
+        shown.add_row(row.name, seconds, spread, plain, f"{row.ratio:.3g}×")
+    console.print(f"{table.device}. {table.models}.", highlight=False)
+    console.print(shown)
+
+
+@benchmark.command("scaling")
+def scaling(
+    device: Device = "auto",
+    precision: Precision = "auto",
+    model: Model = Geometry.shipped,
+    only: Only = None,
+    write: Write = None,
+    as_json: AsJson = False,
+) -> None:
+    """How the time grows with frames, matrix size, classes, prompts and cases: tables with exponents."""
+    from napari_clipmed.benchmark.report import duration, scaling_section, write_section
+    from napari_clipmed.benchmark.scaling import SIZES, measure_scaling
+
+    load = _load()
+    with progress_line("Starting") as progress:
+        where, tables = measure_scaling(device, precision, model.value, _chosen(only, tuple(SIZES)), progress)
+    if write is not None:
+        write_section(write, "scaling", scaling_section(tables, where, _machine(), load, date.today()))
+    if as_json:
+        print_json(
+            {
+                "device": where,
+                "machine": _machine(),
+                "load_before": load,
+                "tables": [table.to_json() for table in tables],
+            }
+        )
+        return
+    console.print(where, highlight=False)
+    for table in tables:
+        console.print(f"[bold]{table.name}[/]: {table.what}; exponent {table.exponent:.2f}", highlight=False)
+        for size, timing in zip(table.sizes, table.timings, strict=True):
+            console.print(f"  {size:>9,.0f} {table.unit}: {duration(timing.median)}", highlight=False)
+
+
+def _chosen(only: list[str] | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [name for name in only or () if name not in names]
+    if unknown:
+        raise ClipmedError(
+            f"There is nothing called {unknown[0]!r} to measure.", f"Choose {', '.join(names)}."
+        )
+    return tuple(name for name in names if not only or name in only)
+
+
+def _load() -> float:
+    """Load average of the last minute before the start; 0 where the system tells none."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def _machine() -> str:
+    """Processor and versions, in words; neither its name nor its user."""
+    import torch
+
+    from napari_clipmed.inference.device import available_cores
+
+    processor = platform.processor() or platform.machine()
+    if torch.cuda.is_available():
+        processor = f"{torch.cuda.get_device_name()}, {processor}"
+    return f"{available_cores()} cores of {_processor_name() or processor}, torch {torch.__version__}"
+
+
+def _processor_name() -> str:
+    """The model name that Linux knows; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
