@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +37,6 @@ def time_job(
         Repeats that are not counted.
     """
     seconds, peak = [], 0
-    gc.collect()
     for number in range(-warm_up, repeats):
         before()
         with _peak_memory() as most:

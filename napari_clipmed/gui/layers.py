@@ -43,6 +43,7 @@ class Role(StrEnum):
     CAM = "cam"
     LABELS = "labels"
     PREVIEW = "preview"
+    WORDING = "wording"
     TITLES = "titles"
     BORDER = "border"
     MAP = "map"
@@ -279,6 +280,7 @@ def layer_name(view_name: str, role: Role) -> str:
         Role.LABELS: " mask",
         Role.CAM: " CAM",
         Role.PREVIEW: " proposal",
+        Role.WORDING: " wording",
         Role.MAP: " map",
         Role.ROI: " regions",
         Role.MEASURE: " measures",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +42,9 @@ class MaskPreview:
 
         self.remove()
         session = self._session
-        image, hanging, study = session.image_layer(view_index), session.hanging, session.study
-        if image is None or hanging is None or study is None:
+        spatial, hanging, study = on_one_frame(session, view_index, frame), session.hanging, session.study
+        if spatial is None or hanging is None or study is None:
             return
-        spatial = copy_spatial(image)
-        # One frame thick, laid where that frame is: the outline shows on its own frame only.
-        spatial["translate"] = (image.translate[0] + frame * image.scale[0], *image.translate[1:])
         layer = Labels(
             mask[None].astype(np.uint8),
             name=layer_name(session.view_names[view_index], Role.PREVIEW),
@@ -78,3 +75,13 @@ class MaskPreview:
         if (layer := self.layer) is not None:
             self._session.viewer.layers.remove(layer)
         self._layer = None
+
+
+def on_one_frame(session: ReviewSession, view_index: int, frame: int) -> dict[str, Any] | None:
+    """Where a layer of one frame lies, so that it shows on that frame only; None without such a view."""
+    image = session.image_layer(view_index)
+    if image is None:
+        return None
+    spatial = copy_spatial(image)
+    spatial["translate"] = (image.translate[0] + frame * image.scale[0], *image.translate[1:])
+    return spatial

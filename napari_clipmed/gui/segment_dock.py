@@ -13,22 +13,17 @@ from qtpy.QtWidgets import QPushButton, QWidget
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui.diagnosis_words import name_frame
 from napari_clipmed.gui.job_bar import JobBar
+from napari_clipmed.gui.live_outline import LiveOutline
 from napari_clipmed.gui.mask_preview import MaskPreview
 from napari_clipmed.gui.mask_records import Accepted, MaskToSave, PromptList, save_masks
 from napari_clipmed.gui.session import session_for
 from napari_clipmed.gui.shortcuts import DockShortcuts, bring_to_front, keyed
-from napari_clipmed.gui.theme import (
-    banner,
-    fill_dock,
-    hint_label,
-    say,
-    section,
-    wrapped_label,
-)
+from napari_clipmed.gui.theme import banner, fill_dock, hint_label, say, section, wrapped_label
 from napari_clipmed.gui.widgets.failure_note import FailureNote
 from napari_clipmed.gui.widgets.model_chooser import ModelChooser
 from napari_clipmed.gui.widgets.prompt_pane import KEY_PROMPT, PromptPane
 from napari_clipmed.gui.widgets.proposal_pane import KEY_TAKE, ProposalPane, SentenceList
+from napari_clipmed.gui.wording_overlay import WordingOverlay
 from napari_clipmed.inference.results import MaskProposal
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import Kind, Study
@@ -63,10 +58,12 @@ class SegmentDock(QWidget):
         self.preview = MaskPreview(self.session)
         self.prompts = PromptList()
         self._proposal: tuple[MaskProposal, int, int] | None = None
+        self._kept = False
         self._image_hash = ""
         self._build()
         self._connect()
         self.prompt.set_convention(self.session.settings.side_convention)
+        self.prompt.live.setChecked(self.session.settings.live_preview)
         self._load_presets()
         self._on_study(self.session.study)
 
@@ -88,6 +85,8 @@ class SegmentDock(QWidget):
         self.save_button = QPushButton(keyed("Save masks of this frame", KEY_SAVE))
         self.save_button.setObjectName("save_masks")
         self.status = hint_label("", "mask_status")
+        self.live = LiveOutline(self.session, self._outline, self._withdraw_outline, self._no_outline)
+        self.wording = WordingOverlay(self.session, lambda text: say(self.proposal.wording_note, text))
 
         fill_dock(
             self,
@@ -113,6 +112,9 @@ class SegmentDock(QWidget):
         session.records.loaded.connect(self._on_loaded)
         self.prompt.asked.connect(self.segment)
         self.prompt.edited.connect(self._read_prompt)
+        self.prompt.edited.connect(self.live.consider)
+        self.prompt.live_switched.connect(self.live.switch)
+        self.proposal.wording_switched.connect(self.wording.switch)
         self.proposal.threshold_changed.connect(self._on_threshold)
         self.proposal.opacity_changed.connect(self.preview.set_opacity)
         self.proposal.taken.connect(self.take)
@@ -141,6 +143,7 @@ class SegmentDock(QWidget):
         if study is None:
             return
         self.failure.clear()
+        self.live.stand_back(text, convention)
         index = session.active_view
         frame, view = session.frame_of(index), study.views[index]
 
@@ -160,14 +163,34 @@ class SegmentDock(QWidget):
         # A relabelled study is another object with the same pixels; the proposal still fits it.
         if self.session.study is None or self.session.study.image_hash != study.image_hash:
             return
-        self.prompt.box.remember(proposal.prompt)
-        self._proposal = (proposal, index, frame)
+        self._outline(study, index, frame, proposal)
+        self._keep_sentence(study)
+
+    def _outline(self, study: Study, index: int, frame: int, proposal: MaskProposal) -> None:
+        """Show a proposal; the sentence is not kept before the person asks for it or takes the mask."""
+        self._proposal, self._kept = (proposal, index, frame), False
         self.proposal.propose(proposal.threshold)
         colour = self.prompts.colour_of(proposal.prompt)
         self.preview.show(index, frame, proposal.mask(self.proposal.threshold), colour, self.proposal.opacity)
         self.proposal_section.setVisible(True)
         say(self.proposal.notes, "\n".join(proposal.notes))
         self._describe()
+        self.wording.follow(self._proposal)
+
+    def _withdraw_outline(self) -> None:
+        """The sentence was deleted: an outline that only followed the typing goes with it."""
+        if self._proposal is not None and not self._kept:
+            self.discard()
+
+    def _no_outline(self, error: ClipmedError) -> None:
+        say(self.status, f"No outline while typing: {error.message}")
+
+    def _keep_sentence(self, study: Study) -> None:
+        if self._proposal is None or self._kept:
+            return
+        proposal, index, frame = self._proposal
+        self._kept = True
+        self.prompt.box.remember(proposal.prompt)
         self._record_prompt(study, index, frame, proposal)
 
     def _record_prompt(self, study: Study, index: int, frame: int, proposal: MaskProposal) -> None:
@@ -263,6 +286,8 @@ class SegmentDock(QWidget):
         except LookupError as error:
             self.failure.tell(ClipmedError(f"{error}.", "Open the study again."))
             return
+        if self.session.study is not None:
+            self._keep_sentence(self.session.study)
         self.prompts.remember(accepted)
         self.sentences.put(value, proposal.prompt, self.prompts.colour_of(proposal.prompt))
         self.sentences_section.setVisible(True)
@@ -275,6 +300,7 @@ class SegmentDock(QWidget):
         """Forget the proposal."""
         self._proposal = None
         self.preview.remove()
+        self.wording.follow(None)
         self.proposal_section.setVisible(False)
 
     def _paint_with(self, value: int) -> None:
@@ -325,6 +351,7 @@ class SegmentDock(QWidget):
 
     def _on_study(self, study: Study | None) -> None:
         self.session.jobs.cancel(SEGMENT)
+        self.live.forget()
         self.discard()
         self.failure.clear()
         image_hash = study.image_hash if study is not None else ""

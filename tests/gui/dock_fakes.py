@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_clipmed.errors import ClipmedError
-from napari_clipmed.inference.results import Diagnosis, MaskProposal, Saliency, ViewAttention
+from napari_clipmed.inference.results import Diagnosis, MaskProposal, PromptEnsemble, Saliency, ViewAttention
 from napari_clipmed.models.card import CARD_FILE, WEIGHTS_FILE, ModelCard
 from napari_clipmed.models.registry import Registry
 from napari_clipmed.progress import Progress
@@ -157,6 +157,14 @@ class FakeEngine:
             view.pixel_hash,
             score=0.83,
         )
+
+    def segment_ensemble(
+        self, view: View, frame: int, prompt: str, convention: str, progress: Progress
+    ) -> PromptEnsemble:
+        self._enter("ensemble", (prompt, frame, convention), progress)
+        proposal = self.segment(view, frame, prompt, convention, progress)
+        wordings = (prompt, f"infection, {prompt}", f"lung, {prompt}")
+        return PromptEnsemble(proposal, 0.2 * proposal.probability, wordings)
 
 
 def _attention(frames: int, shift: int) -> ViewAttention:

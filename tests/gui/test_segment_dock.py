@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 from dock_fakes import FakeEngine, biplane, film, registry_with
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QPushButton, QRadioButton
 
 from napari_clipmed.gui.segment_dock import SegmentDock
@@ -140,6 +140,7 @@ def test_the_patients_left_is_the_right_of_the_picture(dock, session, qtbot):
 
 
 def test_presets_fill_the_box_and_the_reading_is_shown_before_running(dock, session, engine, qtbot):
+    dock.prompt.live.setChecked(False)
     session.show_study(film())
     wait_for(qtbot, lambda: dock.prompt.presets.count() > 3)
     dock.prompt.presets.activated.emit(4)
@@ -206,3 +207,79 @@ def test_relabelling_a_view_keeps_masks_and_their_sentences(proposed, session, q
 
 def test_nothing_is_wider_than_the_least_dock(proposed):
     assert proposed.minimumSizeHint().width() <= 320
+
+
+def pause(qtbot, dock):
+    """Let the pause in typing pass."""
+    qtbot.waitUntil(lambda: not dock.prompt._pause.isActive(), timeout=5000)
+
+
+def test_an_outline_follows_the_typing_and_nothing_is_kept_of_it(dock, session, engine, qtbot):
+    session.show_study(film())
+    qtbot.keyClicks(dock.prompt.box, LEFT)
+    wait_for(qtbot, lambda: dock.preview.layer is not None)
+    assert engine.asked("segment") == [(LEFT, 0, "picture")]
+    assert threading.main_thread() not in engine.threads
+    assert dock.proposed is not None
+    assert not session.has_labels(0)
+    with session.backend.store() as store:
+        assert store.revisions() == []
+    dock.prompt.box.selectAll()
+    qtbot.keyClick(dock.prompt.box, Qt.Key.Key_Delete)
+    wait_for(qtbot, lambda: dock.preview.layer is None)
+    assert dock.proposed is None
+
+
+def test_a_newer_sentence_supersedes_the_one_that_is_being_tried(dock, session, engine, qtbot):
+    session.show_study(film())
+    engine.slow = 0.8
+    qtbot.keyClicks(dock.prompt.box, "upper left lung")
+    wait_for(qtbot, lambda: len(engine.asked("segment")) == 1)
+    dock.prompt.box.selectAll()
+    qtbot.keyClicks(dock.prompt.box, "upper right lung")
+    wait_for(qtbot, lambda: dock.preview.layer is not None)
+    assert dock.proposed.prompt == "upper right lung"
+    assert [text for text, *_ in engine.asked("segment")] == ["upper left lung", "upper right lung"]
+
+
+def test_what_was_asked_by_hand_is_not_tried_again(proposed, engine, qtbot):
+    pause(qtbot, proposed)
+    qtbot.wait(400)
+    assert engine.asked("segment") == [(LEFT, 0, "picture")]
+
+
+def test_following_the_typing_can_be_switched_off(dock, session, engine, qtbot):
+    session.show_study(film())
+    box = dock.prompt.live  # a mark and its words on the left of a wide widget
+    qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
+    assert not dock.prompt.live.isChecked()
+    qtbot.keyClicks(dock.prompt.box, LEFT)
+    pause(qtbot, dock)
+    qtbot.wait(400)
+    assert engine.asked("segment") == []
+    assert dock.preview.layer is None
+
+
+def test_an_outline_that_followed_the_typing_can_be_taken_and_is_recorded_then(dock, session, engine, qtbot):
+    session.show_study(film())
+    qtbot.keyClicks(dock.prompt.box, LEFT)
+    wait_for(qtbot, lambda: dock.preview.layer is not None)
+    click(qtbot, dock.proposal.take_button)
+    assert session.has_labels(0)
+    assert session.labels_layer(0).data.any()
+    wait_for(qtbot, lambda: [r.prompt for r in session.store().revisions()] == [LEFT])
+
+
+def test_where_other_wordings_disagree_is_shown_on_request(proposed, session, engine, qtbot):
+    assert proposed.wording.layer is None
+    assert engine.asked("ensemble") == []
+    click(qtbot, proposed.proposal.wording)
+    wait_for(qtbot, lambda: proposed.wording.layer is not None)
+    layer = proposed.wording.layer
+    assert layer.data.shape == (1, 96, 96)
+    assert tuple(layer.scale) == tuple(session.image_layer(0).scale)
+    assert "3 wordings" in proposed.proposal.wording_note.text()
+    assert threading.main_thread() not in engine.threads
+    click(qtbot, proposed.proposal.discard_button)
+    assert proposed.wording.layer is None
+    assert proposed.proposal.wording_note.text() == ""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QComboBox,
     QHBoxLayout,
     QLabel,
@@ -37,10 +38,13 @@ class PromptPane(QWidget):
         Prompt and convention to run now.
     edited : Signal(str, str)
         Prompt and convention after a pause in typing.
+    live_switched : Signal(bool)
+        Whether the outline should follow the typing.
     """
 
     asked = Signal(str, str)
     edited = Signal(str, str)
+    live_switched = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -63,6 +67,11 @@ class PromptPane(QWidget):
         self.run_button.setObjectName("run_prompt")
         self.run_button.clicked.connect(self._ask)
         self.reading = hint_label("", "reading")
+        self.live = QCheckBox("Outline while typing")
+        self.live.setObjectName("live_outline")
+        self.live.setToolTip("Show what the sentence describes after each pause; nothing is kept of it")
+        self.live.setChecked(True)
+        self.live.toggled.connect(self.live_switched)
         self._sides = QButtonGroup(self)
         sides = QHBoxLayout()
         for key, title in CONVENTIONS.items():
@@ -84,6 +93,7 @@ class PromptPane(QWidget):
         column.addWidget(QLabel('"Left" in the sentence is'))
         column.addLayout(sides)
         column.addWidget(self.reading)
+        column.addWidget(self.live)
         column.addWidget(self.run_button)
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)

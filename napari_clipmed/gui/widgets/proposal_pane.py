@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
+    QCheckBox,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -30,12 +31,15 @@ class ProposalPane(QWidget):
     ----------
     threshold_changed, opacity_changed : Signal(float)
     taken, discarded : Signal()
+    wording_switched : Signal(bool)
+        Whether to show where the mask hangs on the wording.
     """
 
     threshold_changed = Signal(float)
     opacity_changed = Signal(float)
     taken = Signal()
     discarded = Signal()
+    wording_switched = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -46,6 +50,13 @@ class ProposalPane(QWidget):
         self._threshold_text, self._opacity_text = QLabel("0.50"), QLabel("90 %")
         self.threshold_slider.valueChanged.connect(self._on_threshold)
         self.opacity_slider.valueChanged.connect(self._on_opacity)
+        self.wording = QCheckBox("Show where other wordings disagree")
+        self.wording.setObjectName("wording_overlay")
+        self.wording.setToolTip(
+            "The same question in several wordings: violet marks where their answers differ"
+        )
+        self.wording.toggled.connect(self.wording_switched)
+        self.wording_note = hint_label("", "wording_note")
         self.take_button = QPushButton(keyed("Make editable", KEY_TAKE))
         self.take_button.setObjectName("take_mask")
         self.take_button.setToolTip("Write the mask into the labels layer; Ctrl+Z takes it back in one step")
@@ -75,6 +86,8 @@ class ProposalPane(QWidget):
         column.addWidget(self.summary)
         column.addWidget(self.notes)
         column.addLayout(grid)
+        column.addWidget(self.wording)
+        column.addWidget(self.wording_note)
         column.addLayout(buttons)
 
     @property
