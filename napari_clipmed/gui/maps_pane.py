@@ -229,7 +229,7 @@ class MapsPane(QWidget):
             shown = np.isfinite(maps.peak).sum()
             share = maps.cut_off.sum() / max(shown, 1)
             if share > CUT_OFF_SHARE:
-                said.append(f"{name}: {share:.0%} still darken at the last frame; their true peak is later.")
+                said.append(f"{name}: {share:.0%} of the pixels peak after the run ends.")
         units = {maps.time_unit for maps in bolus.mapped.values()}
         if "frames" in units:
             said.append("The file tells no times: frame numbers stand in for seconds.")
