@@ -299,8 +299,12 @@ class Hanging:
             zip(self.placements, self.names, self.study.views, strict=True)
         ):
             y0, x0, y1, x1 = place.box
-            state = "run ended" if index in ended else "being read …" if index in self.unread else ""
-            parts = [name, describe_angles(view), state]
+            unread = index in self.unread  # instead of the angles: there is no room for both
+            parts = [
+                name,
+                "being read …" if unread else describe_angles(view),
+                "run ended" if index in ended else "",
+            ]
             places.append((y0 - TITLE_GAP * (x1 - x0), x0))
             words.append("   ".join(part for part in parts if part))
             colours.append(view_colour(name))
