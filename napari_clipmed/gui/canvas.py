@@ -17,7 +17,7 @@ from napari_clipmed.gui.keys import KeyTable
 from napari_clipmed.gui.layers import Role, layer_name, place_views, tag_of
 from napari_clipmed.gui.masks import Masks
 from napari_clipmed.gui.pane_follow import PaneFollow
-from napari_clipmed.study import Study, View
+from napari_clipmed.study import Kind, Study, View
 
 if TYPE_CHECKING:
     import napari
@@ -116,7 +116,8 @@ class Canvas(QObject):
         if self.hanging is None:
             return
         before = self.hanging
-        if study.kind is before.study.kind and place_views(study) == before.placements:
+        as_film = [kind is Kind.CHEST for kind in (study.kind, before.study.kind)]  # films carry R and L
+        if as_film[0] == as_film[1] and place_views(study) == before.placements:
             self._study = study
             for index, (old, new) in enumerate(zip(before.study.views, study.views, strict=True)):
                 if new.pixels is not old.pixels:

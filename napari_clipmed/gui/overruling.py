@@ -38,11 +38,18 @@ def overrule(session: ReviewSession, index: int, topic: Topic, value: Any) -> No
     if study is None:
         return
     views = range(len(study.views)) if topic is Topic.KIND else (index,)
-    settings = [session.reader.made(Run.of(study.views[i]), topic.value, value) for i in views]
-    for setting in settings:
-        study = overruled(study, [overrule_of(setting, said(setting, setting.author))])
+    _overrule(session, study, topic, dict.fromkeys(views, value))
     if topic is Topic.SUBTRACTION and value == "subtracted":  # nothing of ours is subtracted from it any more
         session.reader.put(Run.of(study.views[index]), MASK, None)
+
+
+def _overrule(session: ReviewSession, study: Study, topic: Topic, values: dict[int, Any]) -> None:
+    """Set one topic for some views, in one go."""
+    settings = [
+        session.reader.made(Run.of(study.views[i]), topic.value, value) for i, value in values.items()
+    ]
+    for setting in settings:
+        study = overruled(study, [overrule_of(setting, said(setting, setting.author))])
     for setting in settings:
         session.reader.keep(setting)
     session.revise(study)
@@ -54,8 +61,8 @@ def swap_projections(session: ReviewSession) -> None:
     if study is None or len(study.views) != 2:
         return
     first, second = study.views
-    overrule(session, 0, Topic.PROJECTION, second.projection.value)
-    overrule(session, 1, Topic.PROJECTION, first.projection.value)
+    swapped = {0: second.projection.value, 1: first.projection.value}
+    _overrule(session, study, Topic.PROJECTION, swapped)
 
 
 def is_overruled(session: ReviewSession, index: int, topic: Topic) -> bool:
