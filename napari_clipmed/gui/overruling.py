@@ -82,9 +82,9 @@ def go_back(session: ReviewSession, index: int, topic: Topic) -> None:
         session.revise(_kind_as_read(study, as_read))
         return
     view, read = study.views[index], as_read.views[index]
-    if topic is Topic.SUBTRACTION and view.native is not None and read.native is None and read.subtracted:
+    if topic is Topic.SUBTRACTION:  # masks of the reader's own belong to what is taken back
         session.reader.put(Run.of(view), MASK, None)
-        view = resubtracted(view, None)
+        view = resubtracted(view, read.subtraction)
     session.revise(study.with_view(index, as_read_again(view, read, topic)))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.io.listing import StudyEntry
 from napari_clipmed.io.study_reader import in_order, title_of
+from napari_clipmed.io.subtraction import resubtracted
 from napari_clipmed.study import (
     Calibration,
     FrameTiming,
@@ -132,7 +133,15 @@ def recalibrated(view: View, spacing: PixelSpacing, reason: str = BY_READER) -> 
 
 
 def taken_as_subtracted(view: View, subtracted: bool, reason: str = BY_READER) -> View:
-    """The stored run taken to be subtracted by the scanner, or not; for a run not subtracted here."""
+    """The stored run taken to be subtracted by the scanner, or not.
+
+    A run that was subtracted here is shown as stored when the scanner is said to have subtracted it; it is
+    native already otherwise, and stays as it is.
+    """
+    if view.native is not None:
+        if not subtracted:
+            return view
+        view = resubtracted(view, None)
     value = "subtracted by the scanner" if subtracted else "not subtracted"
     return view.concluding(Guess(Topic.SUBTRACTION, value, reason), subtracted=subtracted)
 

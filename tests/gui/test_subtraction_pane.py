@@ -226,6 +226,11 @@ def test_conclusions_are_overruled_and_taken_back(dock, qtbot, workspace):
     kinds = {action.text(): action for action in rows()[0, Topic.KIND].menu.actions()}
     kinds["Something else"].trigger()
     assert session.study.kind == "other"
+    scanner = {action.text(): action for action in rows()[0, Topic.SUBTRACTION].menu.actions()}
+    scanner["Subtracted by the scanner"].trigger()
+    assert session.study.views[0].native is None and session.image_layer(0).data.dtype == np.uint16
+    click(qtbot, rows()[0, Topic.SUBTRACTION].back)
+    assert session.study.views[0].subtraction == FILE
     for index, topic in ((0, Topic.KIND), (0, Topic.TIME_BASE), (0, Topic.PROJECTION), (1, Topic.PROJECTION)):
         click(qtbot, rows()[index, topic].back)
     assert session.study.kind == "angiogram"
@@ -235,7 +240,7 @@ def test_conclusions_are_overruled_and_taken_back(dock, qtbot, workspace):
     idle(qtbot, session)
     store = session.store()
     assert store.settings_about(map(run_of, session.study.views)) == []
-    assert len(store.setting_history(map(run_of, session.study.views))) == 10
+    assert len(store.setting_history(map(run_of, session.study.views))) == 14
 
 
 def run_of(view):

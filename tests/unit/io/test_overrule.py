@@ -21,8 +21,9 @@ from napari_clipmed.io.overrule import (
     regrouped,
     retimed,
     separated,
+    taken_as_subtracted,
 )
-from napari_clipmed.study import Calibration, FrameTiming, Kind, PatientIdentity, Projection, Topic
+from napari_clipmed.study import Calibration, FrameTiming, Kind, MaskItem, PatientIdentity, Projection, Topic
 
 
 @pytest.fixture
@@ -174,3 +175,12 @@ def test_what_the_reader_read_comes_back(biplane) -> None:
         back = as_read_again(back, first, topic)
     assert (back.timing, back.subtracted) == (first.timing, first.subtracted)
     assert sorted(back.guesses, key=str) == sorted(first.guesses, key=str)
+
+
+def test_a_run_subtracted_here_is_shown_as_stored_when_the_scanner_is_said_to_have_done_it(make_run) -> None:
+    (view,) = open_study(make_run(mask=MaskItem(mask_frames=(1,)))).views
+    assert view.native is not None
+    stored = taken_as_subtracted(view, True)
+    assert stored.subtracted and stored.native is None and stored.subtraction is None
+    assert (np.asarray(stored.pixels) == np.asarray(view.native)).all()
+    assert taken_as_subtracted(view, False) is view
