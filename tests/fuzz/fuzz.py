@@ -84,6 +84,7 @@ def guarded(path: Path) -> Verdict:
     child = os.fork()
     if child == 0:  # pragma: no cover - coverage does not see the child
         os.close(reading)
+        tempfile.tempdir = str(path.parent)  # a child that is killed cannot tidy up; its parent does
         _behave()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         verdict = read_everything(path)
@@ -119,13 +120,12 @@ def campaign(
     seeds: dict[str, bytes], seed: int, numbers: Iterator[int]
 ) -> Iterator[tuple[int, str, Verdict]]:
     """Cases of a campaign, one after the other."""
-    with tempfile.TemporaryDirectory(prefix="clipmed-fuzz-") as folder:
-        path = Path(folder) / "case"
-        for number in numbers:
-            what, data = damaged(seeds, seed, number)
+    for number in numbers:
+        what, data = damaged(seeds, seed, number)
+        with tempfile.TemporaryDirectory(prefix="clipmed-fuzz-") as folder:
+            path = Path(folder) / "case"
             path.write_bytes(data)
             yield number, what, guarded(path)
-            path.unlink()
 
 
 def real_seeds(folder: Path, largest: int) -> dict[str, bytes]:
