@@ -142,6 +142,7 @@ class ReviewSession(Canvas):
         def show(opened: Opened) -> None:
             self._opened = opened
             self.show_study(opened.study)
+            QTimer.singleShot(0, give_back_freed)  # what stood in for it while it was read
 
         self.reader.write()
         show_early = self.arrivals.expect()

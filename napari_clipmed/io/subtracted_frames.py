@@ -24,8 +24,8 @@ Floats = NDArray[np.float32]
 FRAME_BUDGET = 2**24
 """Bytes of subtracted frames that are kept: four of 1024²; a fifth costs some milliseconds."""
 
-MASK_BUDGET = 2**24
-"""Bytes of shifted masks that are kept: four of 1024²."""
+MASK_BUDGET = 2**23
+"""Bytes of shifted masks that are kept: two of 1024²."""
 
 
 @dataclass(frozen=True)
