@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_clipmed.gui.cam_overlay import cam_layers
+from napari_clipmed.gui.grey_scale import GreyScale
 from napari_clipmed.gui.hanging import Hanging, image_of
 from napari_clipmed.gui.keys import KeyTable
 from napari_clipmed.gui.layers import Role, layer_name, place_views, tag_of
@@ -43,6 +44,10 @@ class Canvas(QObject):
         The `Saliency` now laid over the frames, or None.
     native_changed : Signal(bool)
         Whether the unsubtracted frames are shown.
+    grey_changed : Signal(int)
+        Index of the view whose window or inversion has changed.
+    linked_changed : Signal(bool)
+        Whether the views are zoomed together, each in a pane of its own.
     message : Signal(str)
         A sentence for the person.
     """
@@ -53,6 +58,8 @@ class Canvas(QObject):
     masks_exhausted = Signal(int)
     saliency_changed = Signal(object)
     native_changed = Signal(bool)
+    grey_changed = Signal(int)
+    linked_changed = Signal(bool)
     message = Signal(str)
 
     def __init__(self, viewer: napari.Viewer) -> None:
@@ -100,7 +107,7 @@ class Canvas(QObject):
         with self._quiet():
             self.take_down(keep=images)
             self._study = study
-            self.hanging = Hanging(self.viewer, study, images)
+            self.hanging = Hanging(self.viewer, study, images, self._on_linked, self.grey_changed.emit)
             self.hanging.hang()
             for image in self.hanging.images:
                 self.keys.dress(image)
@@ -313,12 +320,42 @@ class Canvas(QObject):
         """Whether the unsubtracted frames are on the canvas."""
         return self.hanging is not None and self.hanging.native
 
+    @property
+    def grey(self) -> GreyScale | None:
+        """Window and inversion of each view of the open study."""
+        return self.hanging.grey if self.hanging else None
+
+    def layers_of(self, role: Role) -> tuple[Layer, ...]:
+        """All layers now on the canvas that do one job."""
+        return tuple(layer for layer in self.viewer.layers if (tag := tag_of(layer)) and tag.role is role)
+
+    def show_layers(self, role: Role, visible: bool) -> None:
+        """Show or hide all layers that do one job: the shutters, the graphics of the file."""
+        for layer in self.layers_of(role):
+            layer.visible = visible
+
     def frame_view(self, view_index: int | None = None) -> None:
         """Point the camera at one view, or at all of them."""
         if self.hanging is not None and (view_index is None or view_index < len(self._views)):
             self.hanging.frame(view_index)
             if view_index is not None:
                 self.select_image(view_index)
+
+    def link_zoom(self, linked: bool) -> None:
+        """Put each view into a pane of its own, all zoomed together; or hang them side by side again."""
+        if self.hanging is None:
+            return
+        with self._quiet():
+            if not linked:
+                self.hanging.linked.leave()
+            elif not self.hanging.linked.enter():
+                self.message.emit(f"Linked zoom is not possible now. {self.hanging.linked.obstacle()}")
+                self.linked_changed.emit(False)
+
+    @property
+    def zoom_linked(self) -> bool:
+        """Whether the views are zoomed together."""
+        return self.hanging is not None and self.hanging.linked.on
 
     def select_image(self, view_index: int) -> None:
         """Make the image of a view napari's active layer, unless a layer of that view already is."""
@@ -334,7 +371,7 @@ class Canvas(QObject):
 
     def cam_layers(self) -> tuple[Image, ...]:
         """The overlays now on the canvas."""
-        return tuple(layer for layer in self.viewer.layers if (tag := tag_of(layer)) and tag.role is Role.CAM)
+        return self.layers_of(Role.CAM)
 
     def add_above(self, layer: Layer, roles: Collection[Role]) -> None:
         """Put a further layer of the study on the canvas, just above the last one of these roles."""
@@ -366,6 +403,8 @@ class Canvas(QObject):
             self.hanging.redraw_titles(ended)
         if frames != self._shown_frames:
             self._shown_frames = frames
+            if self.hanging is not None:
+                self.hanging.grey.follow()
             self.frame_changed.emit(frames)
 
     def _on_layer_chosen(self, event: object = None) -> None:
@@ -382,6 +421,11 @@ class Canvas(QObject):
             self.keys.dress(layer)
             with self._quiet():
                 self.hanging.insert(layer)
+
+    def _on_linked(self, linked: bool, why: str) -> None:
+        if why:
+            self.message.emit(why)
+        self.linked_changed.emit(linked)
 
     def _on_resized(self, event: object = None) -> None:
         if self.hanging is not None:

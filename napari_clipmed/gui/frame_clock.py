@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_clipmed.gui.layers import UNEVEN, time_in_ms, time_scale
+from napari_clipmed.gui.time_base import UNEVEN, time_in_ms, time_scale
 from napari_clipmed.study import FrameTiming, Study, View
 
 ASSUMED_INTERVAL_MS = 250.0

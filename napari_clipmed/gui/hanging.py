@@ -7,29 +7,33 @@ and writes nothing there.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
+from napari_clipmed.gui.file_graphics import file_graphics
+from napari_clipmed.gui.grey_scale import GreyScale
 from napari_clipmed.gui.layers import (
+    NAMED,
     TAG,
     LayerTag,
     Placement,
     Role,
-    contrast_limits,
     describe_angles,
     image_layer,
     layer_name,
     let_go,
-    native_window,
     padded,
     place_views,
     spatial,
     tag_of,
     view_names,
 )
+from napari_clipmed.gui.linked_zoom import LinkedZoom
 from napari_clipmed.gui.theme import RESEARCH_USE, view_colour
 from napari_clipmed.io.mask_settings import same_greys
 from napari_clipmed.study import Kind, Projection, Study
@@ -40,6 +44,9 @@ if TYPE_CHECKING:
 
 ROOM_PX = (76, 28)
 """Pixels of the canvas left free in height (title above, standing words below) and in width."""
+
+SETTLED_MS = 100
+"""How long napari's panes take to follow a new size of the window."""
 
 TITLE_SIZE = 11
 TITLE_GAP = 0.006
@@ -57,9 +64,20 @@ class Hanging:
         What to hang.
     images : sequence of Image, optional
         Layers of that study that a reader has already put on the canvas, in view order.
+    linked_changed : callable, optional
+        Told when the views were put into panes or taken out of them; see `LinkedZoom`.
+    grey_changed : callable, optional
+        Told when the window or inversion of a view has changed; see `GreyScale`.
     """
 
-    def __init__(self, viewer: napari.Viewer, study: Study, images: Sequence[Image] = ()) -> None:
+    def __init__(
+        self,
+        viewer: napari.Viewer,
+        study: Study,
+        images: Sequence[Image] = (),
+        linked_changed: Callable[[bool, str], None] = lambda on, why: None,
+        grey_changed: Callable[[int], None] = lambda index: None,
+    ) -> None:
         self._viewer = weakref.ref(viewer)
         self.study = study
         self.names = view_names(study)
@@ -74,6 +92,8 @@ class Hanging:
         self.native = False
         self.unread: set[int] = set()
         self._framed: tuple[int | None, Any, float] | None = None
+        self.linked = LinkedZoom(self, linked_changed)
+        self.grey = GreyScale(self, grey_changed)
 
     @property
     def viewer(self) -> napari.Viewer:
@@ -83,12 +103,19 @@ class Hanging:
             raise RuntimeError("The viewer of this study was closed")
         return viewer
 
+    @property
+    def gone(self) -> bool:
+        """Whether the viewer was closed."""
+        return self._viewer() is None
+
     def hang(self) -> None:
         """Add the layers, draw titles and border, write the standing words, frame all views."""
         layers = self.viewer.layers
         for image in self.images:
             if image not in layers:
                 layers.append(image)
+        layers.extend(file_graphics(self.study, self.placements, self.names))
+        self.grey.listen()
         if len(self.images) > 1:
             self._border = self._make_border()
             layers.append(self._border)
@@ -100,6 +127,8 @@ class Hanging:
 
     def take_down(self, keep: Sequence[Layer] = ()) -> None:
         """Remove every tagged layer except `keep`, and the standing words."""
+        self.linked.leave()
+        self.grey.stop()
         for layer in [layer for layer in self.viewer.layers if tag_of(layer) is not None]:
             if layer not in keep:
                 self.viewer.layers.remove(layer)
@@ -117,34 +146,38 @@ class Hanging:
 
     def relabel(self, study: Study) -> None:
         """Show other projections for the same pixels: names, tags and titles change, masks stay."""
-        self.study = study
-        self.names = view_names(study)
+        before, self.study, self.names = self.names, study, view_names(study)
         for layer in self.viewer.layers:
             tag = tag_of(layer)
-            if tag is None or tag.view_index < 0:
+            if tag is None or tag.view_index < 0 or tag.role is Role.SPACER:
                 continue
             view = study.views[tag.view_index]
             layer.metadata[TAG] = LayerTag(tag.role, tag.view_index, tag.study_hash, view.projection)
-            layer.name = layer_name(self.names[tag.view_index], tag.role)
+            name = self.names[tag.view_index]
+            if tag.role in NAMED:
+                layer.name = layer_name(name, tag.role)
+            else:
+                layer.name = name + layer.name.removeprefix(before[tag.view_index])
         self.redraw_titles()
         self.mark_active(self.active)
 
     def fits(self, study: Study) -> bool:
         """Whether a study can take the place of the one that hangs, layer by layer."""
         same = [view.source.path for view in study.views] == [view.source.path for view in self.study.views]
-        return same and study.kind is self.study.kind and place_views(study) == self.placements
+        return same and study.kind is self.study.kind and place_views(study) == self.linked.apart
 
     def complete(self, study: Study) -> None:
         """Put the whole study in the place of the provisional one; camera, slider and windows stay."""
         provisional, self.study, self.unread = self.study, study, set()
-        for index, (image, old, new) in enumerate(
-            zip(self.images, provisional.views, study.views, strict=True)
-        ):
-            untouched = tuple(image.contrast_limits) == contrast_limits(old.window)
-            frames = new.native if self.native and new.native is not None else new.pixels
+        for index, (image, view) in enumerate(zip(self.images, study.views, strict=True)):
+            frames = view.native if self.native and view.native is not None else view.pixels
             image.data = padded(frames, self.placements[index].n_shown)
-            if untouched and not old.window.resembles(new.window):
-                image.contrast_limits = contrast_limits(new.window)
+            if not provisional.views[index].window.resembles(view.window):
+                self.grey.apply(index)
+        drawn = {tag.role for layer in self.viewer.layers if (tag := tag_of(layer))}
+        if not drawn & {Role.SHUTTER, Role.GRAPHICS}:
+            for layer in file_graphics(study, self.placements, self.names):
+                self.insert(layer)
         for layer in self.viewer.layers:
             tag = tag_of(layer)
             if tag is not None:
@@ -184,12 +217,14 @@ class Hanging:
         return labels.index(name) if name in labels else None
 
     def pane_at(self, y: float, x: float) -> int | None:
-        """Which view lies under a world point; None between and around them."""
+        """Which view lies under a world point of the one canvas; None between and around them."""
         return next((i for i, place in enumerate(self.placements) if place.contains(y, x)), None)
 
     def mark_active(self, index: int) -> None:
         """Draw the border around the pane that editing goes to."""
         self.active = index
+        if self.linked.on:
+            self.linked.mark_active(index)
         if self._border is None or self._border not in self.viewer.layers:
             return
         self._border.data = [_rectangle(self.placements[index])]
@@ -202,7 +237,7 @@ class Hanging:
         boxes = np.array([place.box for place in places])
         y0, x0 = boxes[:, :2].min(axis=0)
         y1, x1 = boxes[:, 2:].max(axis=0)
-        height, width = self.viewer.canvas.size
+        height, width = self.viewer.canvas.viewbox_size(self.viewer.layers)
         camera = self.viewer.scene.camera
         camera.center = (0.0, (y0 + y1) / 2, (x0 + x1) / 2)
         room_y, room_x = max(height - ROOM_PX[0], height / 2), max(width - ROOM_PX[1], width / 2)
@@ -214,6 +249,14 @@ class Hanging:
         camera = self.viewer.scene.camera
         if self._framed is not None and self._framed[1:] == (camera.center, camera.zoom):
             self.frame(self._framed[0])
+            if self.linked.on:
+                # napari lays its panes out while it draws, and stretches their cameras then.
+                QTimer.singleShot(SETTLED_MS, partial(self._frame_panes, self._framed[0]))
+
+    def _frame_panes(self, index: int | None) -> None:
+        """Frame once more when the panes have their new size."""
+        if not self.gone and self.linked.on:
+            self.frame(index)
 
     def redraw_titles(self, ended: Collection[int] = ()) -> None:
         """Write the pane titles anew; the views in `ended` have no frame at the slider's time."""
@@ -230,9 +273,10 @@ class Hanging:
             if view.native is None:
                 continue
             image.data = padded(view.native if native else view.pixels, place.n_shown)
-            image.contrast_limits = contrast_limits(native_window(view) if native else view.window)
             changed = True
         self.native = native and changed
+        for index in range(len(self.images)):
+            self.grey.apply(index)
         return changed
 
     def repaint(self, study: Study, index: int) -> None:
@@ -243,7 +287,7 @@ class Hanging:
         native = new.native if self.native else None
         image.data = padded(new.pixels if native is None else native, self.placements[index].n_shown)
         if native is None and not same_greys(old.subtraction, new.subtraction):
-            image.contrast_limits = contrast_limits(new.window)
+            self.grey.forget(index)
 
     def write_standing_words(self) -> None:
         """Keep "research use" and SIMULATED on the canvas."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_clipmed.gui.session import ReviewSession
 
-FRAME_AP, FRAME_LA, FRAME_BOTH = "Alt-1", "Alt-2", "Alt-3"
+FRAME_AP, FRAME_LA, FRAME_BOTH, LINK_ZOOM = "Alt-1", "Alt-2", "Alt-3", "Alt-4"
 TOGGLE_CAM, TOGGLE_NATIVE, TOGGLE_MAP = "Alt-G", "Alt-S", "Alt-T"
 REMASK, UNDO_MASK, REDO_MASK = "Alt-R", "Alt-Z", "Alt-Shift-Z"
 PLAY, STEP_BACK, STEP_ON = "Space", ",", "."
@@ -62,5 +62,6 @@ def bind_session_keys(session: ReviewSession) -> None:
     session.bind_key(FRAME_AP, lambda: session.frame_view(0))
     session.bind_key(FRAME_LA, lambda: session.frame_view(1))
     session.bind_key(FRAME_BOTH, lambda: session.frame_view(None))
+    session.bind_key(LINK_ZOOM, lambda: session.link_zoom(not session.zoom_linked))
     session.bind_key(TOGGLE_CAM, session.toggle_saliency)
     session.bind_key(TOGGLE_NATIVE, lambda: session.show_native(not session.showing_native))

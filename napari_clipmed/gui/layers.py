@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.gui.theme import MASK_COLOURS
+from napari_clipmed.gui.time_base import time_in_ms, time_scale
 from napari_clipmed.lazy_frames import WHOLE, LazyFrames, Region
 from napari_clipmed.study import DisplayWindow, Frames, Projection, Study, View
 
@@ -32,9 +33,6 @@ TIME_MS, TIME_INDEX = "time", "frame"
 GAP = 0.04
 """Room between two views, as a fraction of the wider one."""
 
-UNEVEN = 0.1
-"""Share of an interval by which a frame may lie beside an even grid for its run to count as evenly timed."""
-
 
 class Role(StrEnum):
     """What a layer is for."""
@@ -49,6 +47,23 @@ class Role(StrEnum):
     MAP = "map"
     ROI = "roi"
     MEASURE = "measure"
+    SPACER = "spacer"
+    SHUTTER = "shutter"
+    GRAPHICS = "graphics"
+
+
+NAMED = {
+    Role.IMAGE: "",
+    Role.LABELS: " mask",
+    Role.CAM: " CAM",
+    Role.PREVIEW: " proposal",
+    Role.WORDING: " wording",
+    Role.SHUTTER: " shutter",
+    Role.MAP: " map",
+    Role.ROI: " regions",
+    Role.MEASURE: " measures",
+}
+"""What follows the name of the view in the name of a layer."""
 
 
 @dataclass(frozen=True)
@@ -132,44 +147,6 @@ class Placement:
         scale = (self.scale[0], cell_y, cell_x)
         corner = (y0 + row0 * self.scale[1] + cell_y / 2, x0 + column0 * self.scale[2] + cell_x / 2)
         return scale, (self.translate[0], *corner)
-
-
-def even_interval_ms(view: View) -> float:
-    """The one interval that describes all frames of a view; 0 where none does.
-
-    The mean is taken, not the median: whole milliseconds in a Frame Time Vector (33, 34, 33) must not add up
-    to a frame over a long run.
-    """
-    times = view.timing.times_ms
-    if not view.timing.known or len(times) < 2:
-        return 0.0
-    interval = float(times[-1] - times[0]) / (len(times) - 1)
-    beside = np.abs(times - times[0] - np.arange(len(times)) * interval)
-    return interval if interval > 0 and bool(np.all(beside <= UNEVEN * interval)) else 0.0
-
-
-def time_in_ms(study: Study) -> bool:
-    """Whether the slider may count milliseconds: every view evenly timed on a known base."""
-    moving = [view for view in study.views if view.n_frames > 1]
-    return bool(moving) and all(even_interval_ms(view) > 0 for view in moving)
-
-
-def time_scale(study: Study, view: View) -> float:
-    """World units from frame to frame: milliseconds where the slider counts them, else one per frame."""
-    return even_interval_ms(view) if time_in_ms(study) and view.n_frames > 1 else 1.0
-
-
-def slider_note(study: Study) -> str:
-    """Why the slider counts frames and not milliseconds; empty where it does not, or nothing moves."""
-    moving = [view for view in study.views if view.n_frames > 1]
-    if not moving or time_in_ms(study):
-        return ""
-    if not all(view.timing.known for view in moving):
-        return "No frame times in the file: the slider counts frames."
-    first = moving[0].timing.times_ms
-    together = all(np.allclose(first[: view.n_frames], view.timing.times_ms[: len(first)]) for view in moving)
-    note = "Uneven frame times: the slider counts frames, the cine keeps their times."
-    return note if together else f"{note} Frames of one number were not taken at one time."
 
 
 def place_views(study: Study) -> tuple[Placement, ...]:
@@ -275,17 +252,7 @@ def view_names(study: Study) -> tuple[str, ...]:
 
 def layer_name(view_name: str, role: Role) -> str:
     """Name shown in napari's layer list."""
-    words = {
-        Role.IMAGE: "",
-        Role.LABELS: " mask",
-        Role.CAM: " CAM",
-        Role.PREVIEW: " proposal",
-        Role.WORDING: " wording",
-        Role.MAP: " map",
-        Role.ROI: " regions",
-        Role.MEASURE: " measures",
-    }
-    return view_name + words[role]
+    return view_name + NAMED[role]
 
 
 def describe_angles(view: View) -> str:

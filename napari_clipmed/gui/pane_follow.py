@@ -34,7 +34,7 @@ class PaneFollow:
 
     def on_move(self, viewer: napari.Viewer, event: Any) -> None:
         """Hand the drawing tool to the mask under the mouse."""
-        tool, target = self._drawing_layer(viewer), self._pane(viewer)
+        tool, target = self._drawing_layer(viewer), self._pane(viewer, event)
         if tool is None or target is None:
             return
         tag = tag_of(tool)
@@ -43,7 +43,7 @@ class PaneFollow:
 
     def on_press(self, viewer: napari.Viewer, event: Any) -> None:
         """Choose the pane that was clicked; refuse to draw where nothing is shown."""
-        canvas, target = self._canvas(), self._pane(viewer)
+        canvas, target = self._canvas(), self._pane(viewer, event)
         if canvas is None or target is None:
             return
         tool = self._drawing_layer(viewer)
@@ -59,10 +59,12 @@ class PaneFollow:
             name = canvas.view_names[target]
             canvas.message.emit(f"The {name} run has ended here: move back in time to draw on it.")
 
-    def _pane(self, viewer: napari.Viewer) -> int | None:
+    def _pane(self, viewer: napari.Viewer, event: Any) -> int | None:
         canvas = self._canvas()
         if canvas is None or canvas.hanging is None or viewer.dims.ndisplay != 2:
             return None
+        if viewer.canvas.grid.enabled:  # all panes share their world points: only the pane tells the view
+            return canvas.hanging.linked.view_in(event.viewbox)
         y, x = viewer.cursor.position[-2:]
         return canvas.hanging.pane_at(y, x)
 

@@ -12,9 +12,9 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSizePol
 from napari_clipmed.gui.cine import Cine, Playing
 from napari_clipmed.gui.frame_clock import Order, rate_words
 from napari_clipmed.gui.keys import PLAY, STEP_BACK, STEP_ON
-from napari_clipmed.gui.layers import slider_note
 from napari_clipmed.gui.session import ReviewSession, session_for
 from napari_clipmed.gui.theme import SPACING, TEXT_QUIET, hint_label, named, say
+from napari_clipmed.gui.time_base import slider_note
 from napari_clipmed.gui.time_curve import TimeCurve, TimeSeries, attention_series
 
 if TYPE_CHECKING:

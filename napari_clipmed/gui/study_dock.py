@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from napari_clipmed.gui import keys
 from napari_clipmed.gui.export_menu import EXPORT_KEY, ExportButton
 from napari_clipmed.gui.job_bar import JobBar
-from napari_clipmed.gui.layers import contrast_limits
+from napari_clipmed.gui.layers import Role
 from napari_clipmed.gui.overrules_pane import OverrulesPane
 from napari_clipmed.gui.playback import ensure_strip
 from napari_clipmed.gui.records_banners import RecordsBanners
@@ -51,7 +51,7 @@ from napari_clipmed.study import Kind
 if TYPE_CHECKING:
     import napari
 
-    from napari_clipmed.study import DisplayWindow, Study
+    from napari_clipmed.study import Study
 
 EMPTY = (
     "No study is open.\n\n"
@@ -111,7 +111,7 @@ class StudyDock(QWidget):
         self.cards_column = QVBoxLayout()
         self.views_box = section("Views", _holding(self.cards_column))
         self.subtraction_row = self._subtraction_buttons()
-        self.look_box = section("Look", self._look_buttons())
+        self.look_box = section("Look", self._look_buttons(), self._drawn_buttons())
         self.subtraction_box = section("Subtraction", self.subtraction_row, self.subtraction)
         self.understood_box = section("How it was read", self.conclusions)
         fill_dock(
@@ -165,6 +165,29 @@ class StudyDock(QWidget):
         ]
         return _row(*self.frame_buttons)
 
+    def _drawn_buttons(self) -> QWidget:
+        """Linked zoom, and what the file lays over its frames."""
+        session = self.session
+        self.linked_button = _button(
+            f"Linked zoom ({keys.spoken(keys.LINK_ZOOM)})",
+            "linked_zoom",
+            "Each view in a pane of its own, moved and zoomed together",
+            lambda: session.link_zoom(self.linked_button.isChecked()),
+        )
+        self.drawn_buttons = {
+            role: _button(text, str(role), tip, partial(self._show_drawn, role))
+            for role, text, tip in (
+                (Role.SHUTTER, "Shutter", "Cover what the equipment's shutter hides"),
+                (Role.GRAPHICS, "Graphics", "Show the overlay planes of the file"),
+            )
+        }
+        for button in (self.linked_button, *self.drawn_buttons.values()):
+            button.setCheckable(True)
+        return _row(self.linked_button, *self.drawn_buttons.values())
+
+    def _show_drawn(self, role: Role) -> None:
+        self.session.show_layers(role, self.drawn_buttons[role].isChecked())
+
     def _subtraction_buttons(self) -> QWidget:
         self.subtracted = _button("Subtracted", "subtracted", "", lambda: self.session.show_native(False))
         self.unsubtracted = _button(
@@ -186,6 +209,8 @@ class StudyDock(QWidget):
         session.study_arriving.connect(self._on_arriving)
         session.native_changed.connect(self._on_native)
         session.subtraction_changed.connect(self._on_subtraction)
+        session.linked_changed.connect(self.linked_button.setChecked)
+        session.grey_changed.connect(self._show_grey)
         session.open_failed.connect(self.failure.tell)
         session.message.connect(lambda text: say(self.note, text))
         session.active_view_changed.connect(lambda name: say(self.note, ""))
@@ -230,15 +255,16 @@ class StudyDock(QWidget):
                 say(label, "")
             return
         self.failure.clear()
-        names = self.session.view_names
+        names, grey = self.session.view_names, self.session.grey
+        if grey is None:
+            return
         say(self.title, study.title or " · ".join((str(study.kind).capitalize(), ", ".join(names))))
         say(self.identity, identity_line(study.identity))
         say(self.simulated, SIMULATED_WORDS if study.synthetic else "")
         say(self.warnings, "\n".join(warnings_of(study, names)))
         for index, (name, view) in enumerate(zip(names, study.views, strict=True)):
-            card = ViewCard(name, view)
+            card = ViewCard(name, view, index, grey)
             card.relabelled.connect(lambda projection, i=index: self.session.relabel_view(i, projection))
-            card.window_chosen.connect(lambda window, i=index: self._set_window(i, window))
             self.cards_column.addWidget(card)
             self.cards.append(card)
         self.subtraction_box.setVisible(study.kind is Kind.ANGIOGRAM)
@@ -278,6 +304,12 @@ class StudyDock(QWidget):
         both = "Both" if len(names) > 1 else "Fit"
         self.frame_buttons[2].setText(f"{both} ({keys.spoken(keys.FRAME_BOTH)})")
         self.frame_buttons[2].setToolTip("Fit everything into the window")
+        self.linked_button.setVisible(len(names) > 1)
+        self.linked_button.setChecked(self.session.zoom_linked)
+        for role, button in self.drawn_buttons.items():
+            layers = self.session.layers_of(role)
+            button.setVisible(bool(layers))
+            button.setChecked(any(layer.visible for layer in layers))
         has_both = any(view.native is not None for view in study.views)
         for button in (self.subtracted, self.unsubtracted):
             button.setEnabled(has_both)
@@ -287,10 +319,12 @@ class StudyDock(QWidget):
     def _on_native(self, native: bool) -> None:
         (self.unsubtracted if native else self.subtracted).setChecked(True)
 
-    def _set_window(self, view_index: int, window: DisplayWindow) -> None:
-        image = self.session.image_layer(view_index)
-        if image is not None:
-            image.contrast_limits = contrast_limits(window)
+        self._show_grey()
+
+    def _show_grey(self, index: int | None = None) -> None:
+        """Tell the window of one view, or of all."""
+        for card in self.cards if index is None else self.cards[index : index + 1]:
+            card.show_grey(self.session.showing_native)
 
 
 def _button(text: str, name: str, tip: str, action: Callable[[], object]) -> QPushButton:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from qtpy.QtCore import QPoint
+from qtpy.QtCore import QPoint, Qt
 
 from napari_clipmed.inference.results import Diagnosis, Saliency, ViewAttention
 from napari_clipmed.study import (
@@ -93,6 +93,8 @@ def canvas_of(viewer):
 def point_over(viewer, session, view_index: int, row: float, column: float) -> QPoint:
     """Where on the canvas, in pixels, a pixel of a view is shown."""
     place = session.hanging.placements[view_index]
+    if session.zoom_linked:
+        return _point_in_pane(viewer, place, view_index, len(session.view_names), row, column)
     y = place.translate[1] + row * place.scale[1]
     x = place.translate[2] + column * place.scale[2]
     camera, widget = viewer.scene.camera, canvas_of(viewer)
@@ -100,3 +102,34 @@ def point_over(viewer, session, view_index: int, row: float, column: float) -> Q
         round((x - camera.center[2]) * camera.zoom + widget.width() / 2),
         round((y - camera.center[1]) * camera.zoom + widget.height() / 2),
     )
+
+
+def _point_in_pane(viewer, place, pane: int, n_panes: int, row: float, column: float) -> QPoint:
+    """The same with every view in a pane of its own; the camera looks at the middle of each."""
+    y = place.translate[1] + row * place.scale[1]
+    x = place.translate[2] + column * place.scale[2]
+    camera, widget = viewer.scene.camera, canvas_of(viewer)
+    spacing = viewer.canvas.grid.spacing
+    width = (widget.width() - spacing * (n_panes - 1)) / n_panes
+    return QPoint(
+        round((x - camera.center[2]) * camera.zoom + width / 2 + pane * (width + spacing)),
+        round((y - camera.center[1]) * camera.zoom + widget.height() / 2),
+    )
+
+
+def drag(qtbot, viewer, session, view_index, *cells):
+    """Press the left button over the first cell (row, column), move over the others, let go."""
+    stroke(qtbot, viewer, *(point_over(viewer, session, view_index, *cell) for cell in cells))
+
+
+def stroke(qtbot, viewer, *points):
+    """Press the left button at the first point of the canvas, move over the others, let go."""
+    widget = canvas_of(viewer)
+    qtbot.mouseMove(widget, points[0])
+    qtbot.wait(20)
+    qtbot.mousePress(widget, Qt.MouseButton.LeftButton, pos=points[0])
+    for point in points[1:]:
+        qtbot.mouseMove(widget, point)
+        qtbot.wait(10)
+    qtbot.mouseRelease(widget, Qt.MouseButton.LeftButton, pos=points[-1])
+    qtbot.wait(20)

@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from studies import answers, biplane, canvas_of, chest, point_over
+from studies import answers, biplane, canvas_of, chest, drag, point_over
 
 from napari_clipmed.gui.layers import Role, tag_of
 from napari_clipmed.gui.session import session_for
@@ -31,19 +31,6 @@ def session(viewer, qtbot):
     session.frame_view()
     qtbot.wait(50)
     return session
-
-
-def drag(qtbot, viewer, session, view_index, *cells):
-    """Press the left button over the first cell (row, column), move over the others, let go."""
-    widget, points = canvas_of(viewer), [point_over(viewer, session, view_index, *cell) for cell in cells]
-    qtbot.mouseMove(widget, points[0])
-    qtbot.wait(20)
-    qtbot.mousePress(widget, Qt.MouseButton.LeftButton, pos=points[0])
-    for point in points[1:]:
-        qtbot.mouseMove(widget, point)
-        qtbot.wait(10)
-    qtbot.mouseRelease(widget, Qt.MouseButton.LeftButton, pos=points[-1])
-    qtbot.wait(20)
 
 
 def test_every_dock_of_a_window_finds_the_same_session(viewer):

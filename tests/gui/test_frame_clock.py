@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from studies import biplane, chest, make_view
 
 from napari_clipmed.gui.frame_clock import FrameClock, Order, rate_words
-from napari_clipmed.gui.layers import even_interval_ms, slider_note, time_in_ms
 from napari_clipmed.gui.study_words import time_line
+from napari_clipmed.gui.time_base import even_interval_ms, slider_note, time_in_ms
 from napari_clipmed.study import Projection
 
 TWO_RATES = [0, 250, 500, 750, 1000, 2000, 3000, 4000]

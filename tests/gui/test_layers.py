@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from studies import biplane, chest, make_view
 
 from napari_clipmed.gui.cam_overlay import cam_layer, heat_colormap, nearest_sample
+from napari_clipmed.gui.grey_scale import window_presets
 from napari_clipmed.gui.layers import (
     TAG,
     LayerTag,
@@ -19,11 +20,10 @@ from napari_clipmed.gui.layers import (
     labels_layer,
     place_views,
     reachable_frames,
-    time_in_ms,
     view_names,
 )
 from napari_clipmed.gui.study_words import identity_line, reading_line, size_line, time_line, warnings_of
-from napari_clipmed.gui.view_card import window_presets
+from napari_clipmed.gui.time_base import time_in_ms
 from napari_clipmed.study import DisplayWindow, PatientIdentity, Projection, Study
 
 
