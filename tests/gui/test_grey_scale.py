@@ -133,6 +133,7 @@ def test_a_shutter_covers_the_picture_and_can_be_lifted(dock, qtbot):
     dock.session.link_zoom(True)
     assert dock.session.zoom_linked
     dock.session.relabel_view(0, Projection.OBLIQUE)
+    (layer,) = dock.session.layers_of(Role.SHUTTER)
     assert layer.name == "OBLIQUE shutter"
 
 
