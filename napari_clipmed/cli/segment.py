@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from napari_clipmed.batch.case import Question
     from napari_clipmed.models.card import ModelEntry
 
+MOST_SENTENCES = 255
 FORMATS = (".png", ".tif", ".tiff", ".npy")
 
 
@@ -43,7 +44,13 @@ def segment(
         list[Path],
         typer.Argument(help="A film or a run: DICOM, PNG, JPEG or TIFF; or several, or folders of them."),
     ],
-    prompt: Annotated[str, typer.Option(help='Where to look, for example "lower left lung".')],
+    prompt: Annotated[
+        list[str],
+        typer.Option(
+            help='Where to look, for example "lower left lung". Given several times for one image, the file '
+            "holds 1 for the first sentence, 2 for the second and so on."
+        ),
+    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -80,12 +87,17 @@ def segment(
     from napari_clipmed.io import holds_several
     from napari_clipmed.models.prompts import normalise
 
-    normalise(prompt, convention)  # type: ignore[arg-type]  # a sentence that says nothing stops here
+    for text in prompt:
+        normalise(text, convention)  # type: ignore[arg-type]  # a sentence that says nothing stops here
     many = len(images) > 1 or holds_several(images[0]) or results is not None or bool(scheduler)
     if not many and out.suffix.lower() not in FORMATS:
         raise ClipmedError(
             f"A mask cannot be written as {out.suffix!r}.", f"Choose one of {', '.join(FORMATS)}."
         )
+    if many and len(prompt) > 1:
+        raise ClipmedError("A batch answers one sentence.", "Give one --prompt, or one image.")
+    if len(prompt) > MOST_SENTENCES:
+        raise ClipmedError(f"At most {MOST_SENTENCES} sentences fit into one label image.")
     entry = model_of(registry_of(workspace), "segmentation", model)
     question = Question(
         "segmentation",
@@ -94,7 +106,7 @@ def segment(
         str(workspace.resolve()) if workspace else "",
         device,
         precision,
-        prompt=prompt,
+        prompt=prompt[0],
         convention=convention,
         frame_number=frame,
         threshold=threshold,
@@ -104,7 +116,7 @@ def segment(
             images, question, BatchOptions(out, results, resume, with_paths, scheduler, force), as_json
         )
     else:
-        _segment_one(images[0], question, entry, out, overlay, as_json)
+        _segment_one(images[0], question, prompt, entry, out, overlay, as_json)
 
 
 def _segment_all(images: list[Path], question: Question, options: BatchOptions, as_json: bool) -> None:
@@ -127,11 +139,18 @@ def _segment_all(images: list[Path], question: Question, options: BatchOptions, 
 
 
 def _segment_one(
-    image: Path, question: Question, entry: ModelEntry, out: Path, overlay: Path | None, as_json: bool
+    image: Path,
+    question: Question,
+    sentences: list[str],
+    entry: ModelEntry,
+    out: Path,
+    overlay: Path | None,
+    as_json: bool,
 ) -> None:
     from napari_clipmed.export.overlay import grey_frame, mask_on
     from napari_clipmed.export.stamp import stamped
     from napari_clipmed.inference.engine import Engine
+    from napari_clipmed.inference.segment import label_values
     from napari_clipmed.io import open_study
 
     frame = question.frame_number
@@ -141,32 +160,37 @@ def _segment_one(
         if frame > view.n_frames:
             raise ClipmedError(f"There is no frame {frame} in {image.name}; it has {view.n_frames}.")
         engine = Engine(None, entry, device=question.device, precision=question.precision)
-        proposal = engine.segment(view, frame - 1, question.prompt, question.convention, progress)
-    mask = proposal.mask(question.threshold)
-    threshold = proposal.threshold if question.threshold is None else question.threshold
-    answer = describe_mask(study, proposal, mask, frame, threshold)
+        proposals = engine.segment_many(view, frame - 1, sentences, question.convention, progress)
+    threshold = proposals[0].threshold if question.threshold is None else question.threshold
+    answers = [describe_mask(study, p, p.mask(threshold), frame, threshold) for p in proposals]
+    values = label_values(proposals, threshold)
+    mask = values > 0
+    answer = answers[0]
+    if len(answers) > 1:
+        answer = {"labels": [{"value": n} | one for n, one in enumerate(answers, start=1)]}
     side = out.with_suffix(".json")
     with writing_to(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_mask(mask, out)
+        write_mask(mask if len(answers) == 1 else values, out)
         side.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
         if overlay is not None:
             stamped(mask_on(grey_frame(view, frame - 1), mask), study.synthetic).save(overlay)
     if as_json:
         print_json(answer | {"out": str(out), "details": str(side)})
         return
-    _show(answer)
+    for one in answers:
+        _show(one)
     console.print(f"Mask in {out}, details in {side}. {RESEARCH_USE}", highlight=False)
 
 
-def write_mask(mask: NDArray[np.bool_], path: Path) -> None:
-    """Write a mask in the format that the file's name asks for."""
+def write_mask(mask: NDArray[np.bool_ | np.uint8], path: Path) -> None:
+    """Write a mask (as 0 and 255) or label values in the format that the file's name asks for."""
     import numpy as np
 
     if path.suffix.lower() == ".npy":
         np.save(path, mask)
         return
-    greys = mask.astype(np.uint8) * 255
+    greys = mask.astype(np.uint8) * (255 if mask.dtype == bool else 1)
     if path.suffix.lower() == ".png":
         from PIL import Image
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,22 @@ def agree(
     mean = _on_frame(probabilities.mean(dim=0), view, preprocessing)
     spread = _on_frame(probabilities.std(dim=0, unbiased=False), view, preprocessing)
     return PromptEnsemble(_proposal(mean, view, card, prompt), spread, prompt.wordings)
+
+
+def label_values(proposals: Sequence[MaskProposal], threshold: float | None = None) -> NDArray[np.uint8]:
+    """One label image of several sentences: value n where the n-th sentence's mask is; 0 for none.
+
+    Where masks overlap, the sentence of the higher probability has the pixel.
+
+    Parameters
+    ----------
+    proposals : sequence of MaskProposal
+        Of one frame; between 1 and 255 of them.
+    threshold : float, optional
+        Of all masks; default: each proposal's own.
+    """
+    certain = np.stack([np.where(p.mask(threshold), p.probability, -1.0) for p in proposals])
+    return np.where(certain.max(axis=0) < 0, 0, certain.argmax(axis=0) + 1).astype(np.uint8)
 
 
 def _on_frame(values: Tensor, view: View, preprocessing: Preprocessing) -> NDArray[np.float32]:

@@ -155,6 +155,24 @@ def test_a_sentence_becomes_a_mask_file(call: Any, tmp_path: Path, suffix: str) 
     assert "SECRET" not in out.with_suffix(".json").read_text()
 
 
+def test_several_sentences_become_one_label_image(call: Any, tmp_path: Path) -> None:
+    image, out = film(tmp_path / "film.dcm"), tmp_path / "labels.png"
+    sentences = ("lower left lung", "upper right lung", "both lungs")
+    asked = [part for text in sentences for part in ("--prompt", text)]
+    code, printed, err = call("segment", image, *asked, "--out", out, "--threshold", 0.01, "--json")
+    assert code == 0, err
+    values = np.asarray(Image.open(out))
+    assert values.shape == (100, 120)
+    assert values.max() <= 3
+    assert len(np.unique(values)) > 1
+    labels = json.loads(out.with_suffix(".json").read_text())["labels"]
+    assert [(label["value"], label["prompt"]) for label in labels] == list(enumerate(sentences, start=1))
+    assert json.loads(printed)["out"] == str(out)
+    second = film(tmp_path / "second.dcm")
+    code, _, err = call("segment", image, second, *asked, "--out", tmp_path / "folder")
+    assert (code, "one sentence" in err) == (1, True)
+
+
 def test_segmenting_a_frame_of_a_run_with_an_outline(call: Any, tmp_path: Path) -> None:
     run, _ = biplane(tmp_path / "study")
     code, out, err = call(

@@ -9,6 +9,7 @@ from small_studies import bolus, make_view
 
 from napari_clipmed.errors import Cancelled, ClipmedError, ModelError
 from napari_clipmed.inference.engine import Engine
+from napari_clipmed.inference.segment import label_values
 from napari_clipmed.models.card import ModelEntry
 from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.progress import Progress
@@ -111,6 +112,16 @@ def test_the_spread_over_wordings_is_that_of_the_single_answers(
     assert low - 1e-6 <= ensemble.proposal.probability.min()
     assert ensemble.proposal.probability.max() <= high + 1e-6
     assert ensemble.spread.max() <= (high - low) / 2 + 1e-6
+
+
+def test_the_surer_sentence_has_the_pixel(engine: Engine, film: View) -> None:
+    first, second = engine.segment_many(film, 0, ["lower left lung", "upper right lung"])
+    low = min(float(first.probability.min()), float(second.probability.min()))
+    values = label_values([first, second], low)
+    assert values.dtype == np.uint8
+    assert np.array_equal(values, np.where(second.probability > first.probability, 2, 1))
+    assert label_values([first, second], 1.1).max() == 0
+    assert np.array_equal(label_values([first]) == 1, first.mask())
 
 
 def test_the_patients_left_is_the_right_of_the_picture(engine: Engine, film: View) -> None:
