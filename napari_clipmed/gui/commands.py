@@ -16,12 +16,12 @@ DOCKS = ("Study", "Measure", "Diagnosis", "Segment", "Fine-tune")
 
 def open_files(viewer: napari.Viewer) -> None:
     """Ask for runs or films and open them, with the Study dock beside."""
-    _study_dock(viewer).ask_files()
+    show_study_dock(viewer).ask_files()
 
 
 def open_folder(viewer: napari.Viewer) -> None:
     """Ask for the folder of an examination and open it, with the Study dock beside."""
-    _study_dock(viewer).ask_folder()
+    show_study_dock(viewer).ask_folder()
 
 
 def add_docks(viewer: napari.Viewer) -> dict[str, object]:
@@ -48,6 +48,7 @@ def add_docks(viewer: napari.Viewer) -> dict[str, object]:
     return docks
 
 
-def _study_dock(viewer: napari.Viewer) -> StudyDock:
+def show_study_dock(viewer: napari.Viewer) -> StudyDock:
+    """The Study dock of a window, opened where it is not."""
     _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, DOCKS[0])
     return dock

@@ -1,17 +1,29 @@
 """napari's reader: DICOM files and the folder of an examination, side by side at once.
 
-A dropped folder becomes one study; napari hands several dropped files over one by one, so AP and LA that are
-dropped as two files are two studies.
+What is dropped on a window at work goes to its session, which reads off the GUI thread and shows the first
+picture while the rest arrives. napari hands several dropped files over one by one; they are gathered, so that
+AP and LA dropped as two files are one study. A script that opens a file before the window runs gets layers.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    import napari
 
 LayerData = tuple[Any, dict[str, Any], str]
+
+NO_LAYERS: list[Any] = [(None,)]
+"""What a reader answers when it has dealt with the file and napari has nothing to add."""
+
+GATHER_MS = 100
+"""A drop is whole when no further file came for so long; napari lets events pass between two files."""
 
 LOOK_AT_MOST = 64
 """Files of a folder that are looked at before it is called foreign."""
@@ -32,7 +44,52 @@ def read_study(path: str | list[str]) -> list[LayerData]:
     """Open a study for napari; a session takes it over as soon as one of our docks is open."""
     from napari_clipmed.io import open_study
 
+    viewer = _window_at_work()
+    if viewer is not None:
+        _hand_over(viewer, path if isinstance(path, list) else [path])
+        return NO_LAYERS
     return study_layers(open_study([Path(one) for one in path] if isinstance(path, list) else Path(path)))
+
+
+_dropped: WeakKeyDictionary[napari.Viewer, list[str]] = WeakKeyDictionary()
+"""Paths of one drop, until all of them have been handed over."""
+
+
+def _window_at_work() -> napari.Viewer | None:
+    """The viewer of the window in use; None in a script whose window does not run yet, and without a window."""
+    if "qtpy" not in sys.modules:
+        return None
+    import napari
+    from qtpy.QtCore import QThread
+    from qtpy.QtWidgets import QApplication
+
+    application, here = QApplication.instance(), QThread.currentThread()
+    if application is None or here is not application.thread() or here.loopLevel() == 0:
+        return None
+    viewer = napari.current_viewer()
+    return viewer if getattr(viewer, "window", None) is not None else None
+
+
+def _hand_over(viewer: napari.Viewer, paths: list[str]) -> None:
+    """Give a path to the session of a window, together with the others of the same drop."""
+    from qtpy.QtCore import QTimer
+
+    gathered = _dropped.setdefault(viewer, [])
+    gathered.extend(paths)
+    so_far = len(gathered)
+    QTimer.singleShot(GATHER_MS, lambda: _open_dropped(viewer, so_far))
+
+
+def _open_dropped(viewer: napari.Viewer, so_far: int) -> None:
+    """Open what was dropped, with the Study dock beside, where progress and faults are told."""
+    if len(_dropped.get(viewer, ())) != so_far:
+        return  # another file of the drop came since
+    from napari_clipmed.gui.commands import show_study_dock
+    from napari_clipmed.gui.session import session_for
+
+    paths = _dropped.pop(viewer)
+    show_study_dock(viewer)
+    session_for(viewer).open_paths(paths)
 
 
 def study_layers(study: Any) -> list[LayerData]:

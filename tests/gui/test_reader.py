@@ -73,6 +73,36 @@ def test_a_dropped_folder_becomes_the_open_study(make_napari_viewer_proxy, exami
     assert len([layer for layer in viewer.layers if tag_of(layer)]) == 4
 
 
+def test_two_files_dropped_on_a_window_at_work_are_one_study_read_off_its_thread(
+    make_napari_viewer_proxy, examination, qtbot, monkeypatch
+):
+    from qtpy.QtCore import QThread, QTimer
+    from qtpy.QtWidgets import QApplication
+
+    from napari_clipmed.io import run_decoder
+
+    threads = []
+    decode = run_decoder.RunDecoder.__init__
+
+    def watched(self, *args, **options):
+        threads.append(QThread.currentThread())
+        decode(self, *args, **options)
+
+    monkeypatch.setattr(run_decoder.RunDecoder, "__init__", watched)
+    viewer = make_napari_viewer_proxy()
+    session = session_for(viewer)
+
+    def drop():  # as napari does: in the event of the drop, one file after the other
+        for name in ("AP.dcm", "LA.dcm"):
+            viewer.open(str(examination / name), plugin="napari-clipmed")
+
+    with qtbot.waitSignal(session.study_changed, timeout=20_000) as opened:
+        QTimer.singleShot(0, drop)
+    assert [str(view.projection) for view in opened.args[0].views] == ["AP", "LA"]
+    assert threads and QApplication.instance().thread() not in threads
+    assert any("Study" in name for name in viewer.window.dock_widgets)
+
+
 def test_a_study_read_before_any_dock_is_taken_over(make_napari_viewer_proxy, qtbot):
     viewer = make_napari_viewer_proxy()
     for data, meta, kind in study_layers(biplane()):
