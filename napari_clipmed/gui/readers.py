@@ -56,7 +56,7 @@ _dropped: WeakKeyDictionary[napari.Viewer, list[str]] = WeakKeyDictionary()
 
 
 def _window_at_work() -> napari.Viewer | None:
-    """The viewer of the window in use; None in a script whose window does not run yet, and without a window."""
+    """The viewer of the window in use; None without one, and in a script whose window does not run yet."""
     if "qtpy" not in sys.modules:
         return None
     import napari
