@@ -21,6 +21,7 @@ COMMAND_MODULES = (
     "inspect_study",
     "deidentify",
     "export",
+    "export_results",
     "classify",
     "segment",
     "measure",

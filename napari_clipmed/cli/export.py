@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 export = typer.Typer(
     name="export",
-    help="Write runs as pictures, stacks or films, and the maps of their bolus. No identity travels along.",
+    help="Write runs as pictures, stacks or films, maps of their bolus, and what a workspace knows of them. "
+    "No identity travels along, unless --with-identity asks for it.",
     no_args_is_help=True,
 )
 app.add_typer(export)
@@ -114,7 +115,7 @@ def export_frames(
     """Write numbered PNG pictures, and a list of their times, sizes and grey values."""
     with _reading(paths, out, view, native, mask_frames, shift, landmark) as wanted:
         written = _write("frames", wanted, out, window, invert, force, bits=int(depth.value))
-    _tell(written, as_json)
+    tell_written(written, as_json)
 
 
 @export.command("tiff")
@@ -137,7 +138,7 @@ def export_tiff(
     _check_suffix(out, (".tif", ".tiff"))
     with _reading(paths, out, view, native, mask_frames, shift, landmark) as wanted:
         written = _write("stack", wanted, out, window, invert, force)
-    _tell(written, as_json)
+    tell_written(written, as_json)
 
 
 @export.command("mp4")
@@ -165,7 +166,7 @@ def export_mp4(
     _check_suffix(out, (".mp4",))
     with _reading(paths, out, view, native, mask_frames, shift, landmark) as wanted:
         written = _write("film", wanted, out, window, invert, force, codec=Codec(codec.value))
-    _tell(written, as_json)
+    tell_written(written, as_json)
 
 
 @export.command("maps")
@@ -200,7 +201,7 @@ def export_maps(
     if not as_json:
         for refusal in refusals:
             console.print(f"[#E69F00]•[/] {refusal.message}", highlight=False)
-    _tell(written, as_json, [refusal.message for refusal in refusals])
+    tell_written(written, as_json, [refusal.message for refusal in refusals])
 
 
 def _write(
@@ -228,7 +229,8 @@ def _check_suffix(out: Path, suffixes: tuple[str, ...]) -> None:
         raise ClipmedError(f"{out.name} does not end in {suffixes[0]}.", f"Name the file run{suffixes[0]}.")
 
 
-def _tell(written: list[Path], as_json: bool, notes: list[str] | None = None) -> None:
+def tell_written(written: list[Path], as_json: bool, notes: list[str] | None = None) -> None:
+    """Say what was written, for a person or a machine."""
     if as_json:
         print_json({"files": [str(path) for path in written], "notes": notes or [], "use": RESEARCH_USE})
         return

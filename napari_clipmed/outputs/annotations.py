@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.errors import ClipmedError
+from napari_clipmed.outputs.sources import SourceImage, sources_of
 from napari_clipmed.records import Revision, Store, Verdict
 from napari_clipmed.study import Study
 
@@ -95,6 +96,32 @@ def segments_of(store: Store, case: str, view_index: int, size: Sequence[int] | 
 def drawn_segments(store: Store, case: str, view_index: int, size: Sequence[int]) -> list[Segment]:
     """`segments_of` without empty masks: what formats get that list only what was found."""
     return [s for s in (s.drawn for s in segments_of(store, case, view_index, size)) if s is not None]
+
+
+def views_with_masks(
+    store: Store, case: str, study: Study, with_identity: bool
+) -> list[tuple[SourceImage, list[Segment]]]:
+    """The DICOM sources of a study that have masks, with them.
+
+    Raises
+    ------
+    ClipmedError
+        When no mask holds, the study is another one, or a source is no DICOM image.
+    """
+    check_case(store, case, study)
+    found = [
+        (source, drawn_segments(store, case, source.view_index, source.view.pixels.shape[1:]))
+        for source in sources_of(study, with_identity)
+    ]
+    with_some = [(source, segments) for source, segments in found if segments]
+    if not with_some:
+        raise no_masks()
+    return with_some
+
+
+def no_masks() -> ClipmedError:
+    """The error where nothing was ever outlined."""
+    return ClipmedError("There are no masks to export.", "Accept or draw one in the Segmentation dock first.")
 
 
 def newest(revisions: Sequence[Revision]) -> datetime:

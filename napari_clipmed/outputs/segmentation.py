@@ -24,7 +24,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.export.stamp import RESEARCH_USE, SIMULATED
 from napari_clipmed.io.quiet import quiet_pydicom
-from napari_clipmed.outputs.annotations import Segment, check_case, drawn_segments, newest
+from napari_clipmed.outputs.annotations import Segment, newest, views_with_masks
 from napari_clipmed.outputs.code_book import segment_codes, side_of
 from napari_clipmed.outputs.sources import (
     SourceImage,
@@ -33,7 +33,6 @@ from napari_clipmed.outputs.sources import (
     finish_image,
     mode_word,
     series_words,
-    sources_of,
     uid_of,
 )
 from napari_clipmed.records import Revision, Store
@@ -67,17 +66,10 @@ def segmentations_of(store: Store, case: str, study: Study, *, with_identity: bo
     ClipmedError
         When no mask holds, or the source is no DICOM image.
     """
-    check_case(store, case, study)
-    made = [
+    return [
         segmentation_of(segments, source, study)
-        for source in sources_of(study, with_identity)
-        if (segments := drawn_segments(store, case, source.view_index, source.view.pixels.shape[1:]))
+        for source, segments in views_with_masks(store, case, study, with_identity)
     ]
-    if not made:
-        raise ClipmedError(
-            "This case has no masks to export.", "Accept or draw a mask in the Segmentation dock first."
-        )
-    return made
 
 
 @quiet_pydicom
