@@ -156,7 +156,7 @@ def _diagnosis_rows(models: Models, engine: Engine, progress: Progress) -> Itera
     classes = len(diagnosis.labels)
     yield Row(
         "cam_five",
-        f"Grad-CAM of all {classes} classes in one batched backward pass, from the cached last activation",
+        f"Grad-CAM of all {classes} classes, one forward pass of the head, from the cached last activation",
         f"{classes} times the measured single pass of {said}",
         every,
         package.times(classes),

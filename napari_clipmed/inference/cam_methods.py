@@ -1,7 +1,7 @@
-"""Class activation maps from activations and gradients, for all classes at once.
+"""Class activation maps from activations and the gradients of one class.
 
-Each function takes activations A (N, C, p), one row a frame and p places, and gradients G (K, N, C, p) of K
-logits, and returns the maps (K, N, p) before their negative part is cut off. They compute what the classes of
+Each function takes activations A (N, C, p), one row a frame and p places, and gradients G of a logit, of the
+same shape, and returns the map (N, p) before its negative part is cut off. They compute what the classes of
 the grad-cam package compute; tests compare both.
 """
 
@@ -23,7 +23,7 @@ def gradcam(activations: Tensor, gradients: Tensor) -> Tensor:
 
 def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     """Channels weighed by the places where they help (Chattopadhay et al., WACV 2018, eq. 19)."""
-    squares = gradients.square()
+    squares = gradients * gradients
     cubes = squares * gradients * activations.sum(dim=-1, keepdim=True)
     shares = torch.where(gradients != 0, squares / (2 * squares + cubes + _EPS_PLUS_PLUS), 0)
     return _weighed((gradients.clamp_min(0) * shares).sum(dim=-1), activations)
@@ -31,18 +31,18 @@ def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
 
 def layercam(activations: Tensor, gradients: Tensor) -> Tensor:
     """Each place weighed by its own positive gradient (Jiang et al., TIP 2021, eq. 5)."""
-    return torch.einsum("kncp,ncp->knp", gradients.clamp_min(0), activations)
+    return (gradients.clamp_min(0) * activations).sum(dim=1)
 
 
 def hirescam(activations: Tensor, gradients: Tensor) -> Tensor:
     """Each place weighed by its own gradient (Draelos and Carin, 2020, eq. 3)."""
-    return torch.einsum("kncp,ncp->knp", gradients, activations)
+    return (gradients * activations).sum(dim=1)
 
 
 def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
     """Channels weighed by their gradient's mean over the activation (Fu et al., BMVC 2020, eq. 8)."""
     total = activations.sum(dim=-1) + _EPS_XGRAD
-    return _weighed(torch.einsum("kncp,ncp->knc", gradients, activations) / total, activations)
+    return _weighed((gradients * activations).sum(dim=-1) / total, activations)
 
 
 OWN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -56,4 +56,4 @@ OWN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def _weighed(weights: Tensor, activations: Tensor) -> Tensor:
-    return torch.einsum("knc,ncp->knp", weights, activations)
+    return torch.einsum("nc,ncp->np", weights, activations)

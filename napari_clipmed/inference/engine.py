@@ -134,7 +134,7 @@ class Engine:
     def explain_all(
         self, diagnosis: Diagnosis, method: str = DEFAULT_METHOD, progress: Progress | None = None
     ) -> dict[str, Saliency]:
-        """`explain` for every label, in one backward pass."""
+        """`explain` for every label, after one forward pass of the head."""
         return self._explain(diagnosis, diagnosis.labels, method, progress or Progress())
 
     def segment(

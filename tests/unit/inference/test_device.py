@@ -14,6 +14,7 @@ from napari_clipmed.inference import device
 from napari_clipmed.inference.device import choose_compute, spare_threads
 from napari_clipmed.models.clip_dsa import ClipDSA
 from napari_clipmed.models.folding import fold_batch_norms
+from napari_clipmed.models.fused_blocks import FusedConv, can_fuse, fuse_blocks
 
 
 def test_the_reason_is_a_sentence_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +81,31 @@ def test_folded_norms_change_nothing_in_float32_and_none_is_left() -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in frozen.modules())
 
 
+def test_relu_and_short_cut_inside_the_convolutions_change_nothing() -> None:
+    if not can_fuse():
+        pytest.skip("this build of torch has no fused convolutions")
+    torch.manual_seed(2)
+    network = awake(ClipDSA("clipmed-tiny"))
+    _give_statistics(network)
+    fold_batch_norms(network)
+    images = torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    fused = deepcopy(network)
+    assert fuse_blocks(fused.visual)
+    assert not any(isinstance(module, nn.ReLU) for module in fused.visual.modules())
+    with torch.inference_mode():
+        before, after = network.trunk(images), fused.trunk(images)
+        stages = fused.visual.forward_intermediates(images, indices=[2, 3, 4], intermediates_only=True)
+    assert (before - after).abs().max() < 1e-5 * before.abs().max()
+    assert torch.equal(stages["image_intermediates"][-1], after)
+
+
+def test_a_torch_without_the_operators_leaves_the_network_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    network = choose_compute("cpu", "fp32").freeze(awake(ClipDSA("clipmed-tiny")))
+    assert any(isinstance(module, nn.ReLU) for module in network.visual.modules())
+    assert network.trunk(torch.rand(1, 3, 64, 64)).shape[2:] == (2, 2)
+
+
 def test_norms_that_depend_on_the_batch_are_not_folded() -> None:
     with pytest.raises(ValueError, match="eval"):
         fold_batch_norms(nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)).train())
@@ -89,7 +115,8 @@ def test_norms_that_depend_on_the_batch_are_not_folded() -> None:
 
 def test_a_frozen_network_keeps_heads_and_sentences_in_float32() -> None:
     network = choose_compute("cpu", "bf16").freeze(ClipDSA("clipmed-tiny"))
-    assert {m.weight.dtype for m in network.visual.modules() if isinstance(m, nn.Conv2d)} == {torch.bfloat16}
+    convolutions = [m for m in network.visual.modules() if isinstance(m, nn.Conv2d | FusedConv)]
+    assert {m.weight.dtype for m in convolutions} == {torch.bfloat16}
     rest = [p for name, p in network.named_parameters() if not name.startswith("visual.")]
     rest += list(network.visual.attnpool.parameters())
     assert {p.dtype for p in rest} == {torch.float32}

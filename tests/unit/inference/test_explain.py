@@ -92,8 +92,9 @@ def test_all_classes_in_one_pass_are_those_of_the_package_one_by_one(
             assert np.abs(every[name][target] - part).max() <= 1e-3 * largest
 
 
-def test_more_classes_than_fit_into_one_pass_are_all_answered(
-    network: ClipDSA, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at_once", [2, 8])
+def test_classes_in_batches_are_those_one_after_the_other(
+    network: ClipDSA, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     from napari_clipmed.inference import explain
 
@@ -101,7 +102,7 @@ def test_more_classes_than_fit_into_one_pass_are_all_answered(
         maps = network.trunk(images)
     views = {"AP": maps[:FRAMES], "LA": maps[FRAMES:]}
     together = raw_cams(network, views, range(5))
-    monkeypatch.setattr(explain, "CLASSES_AT_ONCE", 2)
+    monkeypatch.setattr(explain, "classes_at_once", lambda device: at_once)
     apart = raw_cams(network, views, range(5))
     assert np.allclose(together["AP"], apart["AP"], atol=1e-6 * together["AP"].max())
 
