@@ -193,10 +193,12 @@ def _export_objects(
 
     written: list[Path] = []
     refusals: list[ClipmedError] = []
+    disputed = 0
     with _reading(workspace, out) as (store, progress):
         for study in _opened(studies, progress):
             try:
                 case = _case_of(store, study)
+                disputed += len(store.conflicts(case))
                 objects = objects_of(
                     Result(result), store, case, study, with_identity=with_identity, **options
                 )
@@ -209,6 +211,8 @@ def _export_objects(
     told = [NAMES_PATIENT if with_identity else NAMES_NOBODY]
     if refusals:
         told.append(f"{len(refusals)} of the studies have nothing to export.")
+    if disputed:
+        told.append(f"Readers disagree about {disputed} labels or masks; what holds was written.")
     _tell(written, as_json, told)
 
 

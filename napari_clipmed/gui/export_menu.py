@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton
 
 from napari_clipmed.errors import ClipmedError
+from napari_clipmed.gui.export_results import ResultsMenu
 from napari_clipmed.gui.theme import RESEARCH_USE, named
 from napari_clipmed.progress import Progress
 
@@ -56,11 +57,13 @@ class ExportButton(QPushButton):
     ) -> None:
         super().__init__("Export …")
         named(self, "export")
-        self.setToolTip("Write what is shown as pictures, film, values or maps; without identity")
+        self.setToolTip("Write what is shown, or what was saved; without identity unless asked")
         self._session, self._tell_failure, self._say = session, tell_failure, say
         menu = QMenu(self)
         for product, title in ENTRIES.items():
             menu.addAction(title, partial(self.ask, product)).setObjectName(f"export_{product}")
+        menu.addSeparator()
+        menu.addMenu(ResultsMenu(session, tell_failure, say, menu))
         menu.setToolTipsVisible(True)
         menu.aboutToShow.connect(self._dress)
         self.setMenu(menu)

@@ -150,7 +150,7 @@ def _description(
     number: int, segment: Segment, source: SourceImage, study: Study
 ) -> hd.seg.SegmentDescription:
     sentence = next((r for r in segment.revisions if r.prompt), segment.revisions[0])
-    side = side_of(sentence.prompt or segment.name, sentence.convention, source.rightwards)
+    side = side_of(sentence.prompt, sentence.convention, source.rightwards)
     shown = segment_codes(study.kind, segment.name, sentence.prompt, side)
     model = segment.by_model
     description = hd.seg.SegmentDescription(

@@ -104,4 +104,4 @@ def test_a_dialog_that_was_closed_does_nothing(dock, button, monkeypatch, tmp_pa
     dock.session.show_study(biplane())
     for name in ("frames", "film"):
         choose(button, name)
-    assert dock.session.jobs.active == ()
+    assert dock.session.jobs.running(EXPORT_KEY) is None

@@ -11,7 +11,9 @@ from pydicom import Dataset
 from reviewed_studies import SECRETS, SEGMENTER, SEGMENTER_VERSION, Reviewed, complaints, draw, reviewed_run
 
 from napari_clipmed.errors import ClipmedError
+from napari_clipmed.io import open_study
 from napari_clipmed.io.dicom_headers import read_dicom
+from napari_clipmed.io.dicom_write import write_xa
 from napari_clipmed.outputs.annotations import drawn_segments
 from napari_clipmed.outputs.segmentation import check_segmentation, segmentations_of
 from napari_clipmed.outputs.sources import sources_of
@@ -86,6 +88,19 @@ def test_a_film_reads_back(film: Reviewed, tmp_path: Path) -> None:
     assert len(dataset.DimensionIndexSequence) == 1
 
 
+def test_a_single_frame_of_an_angiograph_reads_back(run: Reviewed, tmp_path: Path) -> None:
+    frame = np.random.default_rng(0).integers(0, 4000, (1, 33, 21)).astype(np.uint16)
+    uids = write_xa(tmp_path / "single.dcm", frame, timing_ms=250.0)
+    study = open_study(tmp_path / "single.dcm")
+    found = Reviewed(run.store, run.store.case_for(study), study, tmp_path, {})
+    draw(found, 0, 0, "finding", 8)
+    (dataset,) = segmentations_of(run.store, found.case, study)
+    path = saved(dataset, tmp_path / "seg.dcm")
+    assert complaints(path) == []
+    read = hd.seg.segread(path).get_pixels_by_source_instance([uids.sop])
+    np.testing.assert_array_equal(read[0, ..., 0].astype(bool), found.masks[0, 0, "finding"])
+
+
 @pytest.mark.parametrize("with_identity", [False, True])
 @pytest.mark.parametrize("which", ["run", "film", "simulated"])
 def test_the_validator_has_no_complaint(
@@ -146,8 +161,6 @@ def test_what_cannot_be_made_is_said(run: Reviewed, film: Reviewed) -> None:
 
 def test_a_picture_is_no_source(run: Reviewed, tmp_path: Path) -> None:
     from PIL import Image
-
-    from napari_clipmed.io import open_study
 
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "film.png")
     study: Study = open_study(tmp_path / "film.png")
