@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.errors import ClipmedError
-from napari_clipmed.study import DisplayWindow, Study, View
+from napari_clipmed.study import DisplayWindow, Projection, Study, View
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,20 @@ def whole_range(view: View) -> DisplayWindow:
     return DisplayWindow(low, high if high > low else low + 1.0, "whole range")
 
 
+def names_of(projections: Iterable[str]) -> list[str]:
+    """Names of views for files: AP and LA, numbered where a name repeats."""
+    taken: Counter[str] = Counter()
+    names = []
+    for projection in projections:
+        name = "view" if projection == Projection.UNKNOWN else str(projection)
+        taken[name] += 1
+        names.append(name if taken[name] == 1 else f"{name}{taken[name]}")
+    return names
+
+
 def named_views(study: Study) -> Iterator[tuple[str, View]]:
-    """The views of a study with names for files: AP and LA, numbered where a name repeats."""
-    taken: dict[str, int] = {}
-    for view in study.views:
-        name = "view" if view.projection.value == "UNKNOWN" else view.projection.value
-        taken[name] = taken.get(name, 0) + 1
-        yield (name if taken[name] == 1 else f"{name}{taken[name]}"), view
+    """The views of a study with names for files."""
+    yield from zip(names_of(view.projection.value for view in study.views), study.views, strict=True)
 
 
 def chosen_views(study: Study, wanted: str) -> list[tuple[str, View]]:

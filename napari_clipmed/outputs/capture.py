@@ -28,6 +28,7 @@ from napari_clipmed.export.look import shown
 from napari_clipmed.export.overlay import heat_on, mask_on
 from napari_clipmed.export.stamp import RESEARCH_USE, captioned, stamped
 from napari_clipmed.inference.results import Diagnosis, Saliency
+from napari_clipmed.io.quiet import quiet_pydicom
 from napari_clipmed.outputs.annotations import Segment, newest, views_with_masks
 from napari_clipmed.outputs.sources import (
     ALWAYS_THERE,
@@ -155,6 +156,7 @@ def heat(study: Study, diagnosis: Diagnosis, saliency: Saliency, name: str) -> O
     return Overlay(np.stack(pictures), frames, "AI saliency", f"{how}{version}. {RESEARCH_USE}")
 
 
+@quiet_pydicom
 def capture_of(overlay: Overlay, source: SourceImage, study: Study, moment: datetime) -> Dataset:
     """An overlay as DICOM Secondary Capture, with file meta information."""
     run = source.frame_numbers_matter

@@ -17,6 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from napari_clipmed.errors import ClipmedError
+from napari_clipmed.export.look import names_of
 from napari_clipmed.export.stamp import RESEARCH_USE, SIMULATED
 from napari_clipmed.outputs.annotations import UNNAMED, check_case, held_masks, no_masks, segments_of
 from napari_clipmed.progress import Progress
@@ -33,13 +34,8 @@ LONGEST_SLUG = 40
 
 
 def view_names(case: Case) -> list[str]:
-    """Names of the views for files, AP and LA, numbered where one repeats."""
-    names: list[str] = []
-    for view in case.views:
-        base = "view" if view.projection == "UNKNOWN" else view.projection
-        taken = sum(name.rstrip("0123456789") == base for name in names)
-        names.append(f"{base}{taken + 1}" if taken else base)
-    return names
+    """Names of the views of a case for files, as `export.look` gives them to those of its study."""
+    return names_of(view.projection for view in case.views)
 
 
 def about(synthetic: bool) -> str:

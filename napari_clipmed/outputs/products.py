@@ -11,6 +11,7 @@ from typing import Any
 
 from pydicom import Dataset
 
+from napari_clipmed.io.quiet import quiet_pydicom
 from napari_clipmed.outputs.annotations import views_with_masks
 from napari_clipmed.outputs.capture import check_capture, mask_captures
 from napari_clipmed.outputs.coco import write_coco
@@ -107,6 +108,7 @@ def captured(captures: Sequence[Dataset], name: str) -> list[Checked]:
     ]
 
 
+@quiet_pydicom
 def write_objects(
     objects: Iterable[Checked],
     folder: Path,

@@ -16,6 +16,7 @@ from napari_clipmed.errors import ClipmedError
 from napari_clipmed.export.look import named_views
 from napari_clipmed.export.stamp import RESEARCH_USE, SIMULATED
 from napari_clipmed.io.dicom_headers import read_dicom, text
+from napari_clipmed.io.quiet import quiet_pydicom
 from napari_clipmed.study import Study, View
 
 MAKER = "napari-clipmed"
@@ -38,6 +39,9 @@ LEGAL = {
     "StudyTime": r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?",
     "PatientSex": r"[MFO]",
     "PatientAge": r"\d{3}[DWMY]",
+    "AccessionNumber": r".{0,16}",
+    "StudyID": r".{0,16}",
+    "StudyDescription": r".{0,64}",
 }
 """Values that do not look like this are left empty: a legal object cannot repeat an illegal value."""
 
@@ -84,6 +88,7 @@ class SourceImage:
         return self.view.n_frames > 1
 
 
+@quiet_pydicom
 def sources_of(study: Study, with_identity: bool = False) -> list[SourceImage]:
     """The DICOM images of a study, one a view; their headers are read again from their files.
 
