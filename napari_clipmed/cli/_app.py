@@ -33,6 +33,7 @@ COMMAND_MODULES = (
     "workspace",
     "history",
     "benchmark",
+    "benchmark_window",
     "doctor",
 )
 

@@ -57,13 +57,13 @@ def latency(
     from napari_clipmed.benchmark.latency import NAMES, measure_latency
     from napari_clipmed.benchmark.report import duration, latency_section, write_section
 
-    load = _load()
+    load = load_average()
     with progress_line("Starting") as progress:
         table = measure_latency(device, precision, model.value, _chosen(only, NAMES), progress)
     if write is not None:
-        write_section(write, "latency", latency_section(table, _machine(), load, date.today()))
+        write_section(write, "latency", latency_section(table, machine(), load, date.today()))
     if as_json:
-        print_json(table.to_json() | {"machine": _machine(), "load_before": load})
+        print_json(table.to_json() | {"machine": machine(), "load_before": load})
         return
     shown = Table("job", "seconds", "spread", "baseline", "ratio", box=None, pad_edge=False)
     for row in table.rows:
@@ -87,16 +87,16 @@ def scaling(
     from napari_clipmed.benchmark.report import duration, scaling_section, write_section
     from napari_clipmed.benchmark.scaling import SIZES, measure_scaling
 
-    load = _load()
+    load = load_average()
     with progress_line("Starting") as progress:
         where, tables = measure_scaling(device, precision, model.value, _chosen(only, tuple(SIZES)), progress)
     if write is not None:
-        write_section(write, "scaling", scaling_section(tables, where, _machine(), load, date.today()))
+        write_section(write, "scaling", scaling_section(tables, where, machine(), load, date.today()))
     if as_json:
         print_json(
             {
                 "device": where,
-                "machine": _machine(),
+                "machine": machine(),
                 "load_before": load,
                 "tables": [table.to_json() for table in tables],
             }
@@ -118,12 +118,12 @@ def _chosen(only: list[str] | None, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if not only or name in only)
 
 
-def _load() -> float:
+def load_average() -> float:
     """Load average of the last minute before the start; 0 where the system tells none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
-def _machine() -> str:
+def machine() -> str:
     """Processor and versions, in words; neither its name nor its user."""
     import torch
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_clipmed.cli._app import app, errors, print_json
-from napari_clipmed.errors import ClipmedError
+from napari_clipmed.cli._window import need_a_display, sandbox
 
 SAMPLE = "MMD"
 CORRECTED_STUDIES = 15
@@ -32,10 +29,10 @@ def demo(
 
     Everything is simulated. Settings, workspace and models of the demo stay in its own folder.
     """
-    _need_a_display()
+    need_a_display("demo --headless")
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    _sandbox(out)
+    sandbox(out)
 
     from napari_clipmed.gui.demo_tour import DemoTour
 
@@ -53,25 +50,6 @@ def demo(
         tour.close()
     else:
         tour.stay_open()
-
-
-def _need_a_display() -> None:
-    """Refuse kindly where no window can open."""
-    shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if sys.platform.startswith("linux") and not shown and "QT_QPA_PLATFORM" not in os.environ:
-        raise ClipmedError(
-            "There is no display for the window.",
-            "Run `make demo`, or `xvfb-run -a napari-clipmed demo --headless`.",
-        )
-
-
-def _sandbox(out: Path) -> None:
-    """Keep the person's own napari settings, workspace and models out of the demo, and start afresh."""
-    home = out / "home"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir()
-    os.environ["CLIPMED_HOME"] = str(home)
-    os.environ["NAPARI_CONFIG"] = str(home / "napari.yaml")
 
 
 def _tell(report: dict[str, Any], out: Path) -> None:
