@@ -120,10 +120,9 @@ def cam_layer(
     """
     from napari.layers import Image
 
-    fine = smoothed(maps)
-    scale, translate = placement.sub_box(box or (0.0, 0.0, *placement.shape), fine.shape[1:])
+    data, scale, translate = _laid_over(maps, frames, n_frames, placement, box)
     return Image(
-        fine[nearest_sample(n_frames, frames)],
+        data,
         name=name,
         rgb=False,
         colormap=heat_colormap(),
@@ -138,16 +137,46 @@ def cam_layer(
     )
 
 
-def cam_layers(saliency: Saliency, views: Mapping[str, int], hanging: Hanging) -> Iterator[Image]:
-    """The overlays of a study.
+def _laid_over(
+    maps: NDArray[np.float32],
+    frames: NDArray[np.int64],
+    n_frames: int,
+    placement: Placement,
+    box: tuple[float, float, float, float] | None,
+) -> tuple[NDArray[np.float32], tuple[float, float, float], tuple[float, float, float]]:
+    """Data, scale and translate of an overlay; see `cam_layer`."""
+    fine = smoothed(maps)
+    scale, translate = placement.sub_box(box or (0.0, 0.0, *placement.shape), fine.shape[1:])
+    return fine[nearest_sample(n_frames, frames)], scale, translate
+
+
+def cam_layers(
+    saliency: Saliency, views: Mapping[str, int], hanging: Hanging, shown: Mapping[int, Image]
+) -> Iterator[Image]:
+    """The overlays of a study; those that are shown already get their new maps at once.
+
+    napari takes a tenth of a second to build a layer, and a millisecond or two to exchange its data.
 
     Parameters
     ----------
     views : mapping of str to int
         Which view each name in `saliency` means.
+    shown : mapping of int to Image
+        The overlay now on the canvas, by view.
     """
     for name, index in views.items():
         view = hanging.study.views[index]
+        if (layer := shown.get(index)) is not None:
+            layer.data, layer.scale, layer.translate = _laid_over(
+                saliency.maps[name],
+                saliency.frames[name],
+                view.n_frames,
+                hanging.placements[index],
+                saliency.boxes.get(name),
+            )
+            layer.visible = True
+            yield layer
+            continue
         yield cam_layer(
             saliency.maps[name],
             saliency.frames[name],

@@ -15,7 +15,7 @@ from napari_clipmed.gui.cam_overlay import cam_layers
 from napari_clipmed.gui.grey_scale import GreyScale
 from napari_clipmed.gui.hanging import Hanging, image_of
 from napari_clipmed.gui.keys import KeyTable
-from napari_clipmed.gui.layers import Role, layer_name, place_views, tag_of
+from napari_clipmed.gui.layers import TAG, Role, layer_name, place_views, tag_of
 from napari_clipmed.gui.masks import Masks
 from napari_clipmed.gui.pane_follow import PaneFollow
 from napari_clipmed.study import Kind, Study, View
@@ -282,13 +282,15 @@ class Canvas(QObject):
 
     def show_saliency(self, saliency: Saliency, opacity: float = 0.7) -> None:
         """Lay activation maps over their views; scrubbing computes nothing further."""
-        self._remove_cams()
         self._saliency = saliency
         if self.hanging is not None:
             views = {name: index for name in saliency.maps if (index := self.view_index(name)) is not None}
-            for layer in cam_layers(saliency, views, self.hanging):
+            shown = {layer.metadata[TAG].view_index: layer for layer in self.cam_layers()}
+            self._remove_cams(keep=views.values())
+            for layer in cam_layers(saliency, views, self.hanging, shown):
                 layer.opacity = opacity
-                self._add(layer)
+                if layer not in shown.values():
+                    self._add(layer)
         self.saliency_changed.emit(saliency)
 
     def hide_saliency(self) -> None:
@@ -440,7 +442,9 @@ class Canvas(QObject):
         finally:
             self._arranging = before
 
-    def _remove_cams(self) -> None:
+    def _remove_cams(self, keep: Collection[int] = ()) -> None:
+        """Remove the overlays of all views but those in `keep`."""
         with self._quiet():
             for layer in self.cam_layers():
-                self.viewer.layers.remove(layer)
+                if layer.metadata[TAG].view_index not in keep:
+                    self.viewer.layers.remove(layer)

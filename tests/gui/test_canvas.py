@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,6 +162,23 @@ def test_heat_maps_follow_the_slider_without_new_data(viewer, session):
     session.hide_saliency()
     assert session.cam_layers() == ()
     assert session.saliency is None
+
+
+def test_another_class_exchanges_the_maps_and_keeps_the_layers(viewer, session):
+    _, saliency = answers(session.study)
+    session.show_saliency(saliency)
+    before = session.cam_layers()
+    session.toggle_saliency()
+    turned = replace(saliency, label="Control", maps={n: m[:, ::-1].copy() for n, m in saliency.maps.items()})
+    session.show_saliency(turned, opacity=0.4)
+    assert all(now is then for now, then in zip(session.cam_layers(), before, strict=True))
+    assert all(layer.visible and layer.opacity == 0.4 for layer in before)
+    session.go_to_frame(0, 2)
+    hottest = np.unravel_index(before[0]._slice.image.raw.argmax(), before[0]._slice.image.raw.shape)
+    assert (hottest[0] // 5, hottest[1] // 5) == (2, 2)
+    only_la = replace(saliency, maps={"LA": saliency.maps["LA"]})
+    session.show_saliency(only_la)
+    assert [tag_of(layer).view_index for layer in session.cam_layers()] == [1]
 
 
 @pytest.mark.parametrize("selected", [0, 1])
