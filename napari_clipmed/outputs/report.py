@@ -167,9 +167,7 @@ def statements_of(store: Store, case: str) -> list[Statement]:
     held = store.current_label(case)
     line = _line_to(held, store.revisions(case)) if held else []
     judged = next((r for r in line if r.model_id), None)
-    answer = store.newest_answers(judged.model_id if judged else "").get(case)
-    if judged is not None and (answer is None or _top(answer)[0] != judged.model_label):
-        answer = None
+    answer = _answer_judged(store.answers(case), judged)
     said = [_by_model(answer)] if answer else [_by_judged(judged)] if judged and judged.model_label else []
     return said + [s for s in (_by_reader(r, answer) for r in line) if s is not None]
 
@@ -220,6 +218,18 @@ def _line_to(held: Revision, revisions: Sequence[Revision]) -> list[Revision]:
         at = known[at.parent_id]
 
 
+def _answer_judged(answers: Sequence[Answer], judged: Revision | None) -> Answer | None:
+    """What the model said when it was first asked: the same answer is saved again with every verdict."""
+    if judged is not None:
+        named = (judged.model_id, judged.model_version, judged.model_label)
+        return next((a for a in answers if (a.model_id, a.model_version, _top(a)[0]) == named), None)
+    if not answers:
+        return None
+    last = answers[-1]
+    same = (last.model_id, last.model_version, last.probabilities)
+    return next(a for a in answers if (a.model_id, a.model_version, a.probabilities) == same)
+
+
 def _top(answer: Answer) -> tuple[str, float]:
     combined = answer.probabilities.get(BOTH) or next(iter(answer.probabilities.values()))
     label = max(combined, key=lambda key: combined[key])
@@ -259,6 +269,9 @@ def _by_reader(revision: Revision, answer: Answer | None) -> Statement | None:
     if label is None or revision.verdict is None:
         return None
     agreed = label == revision.model_label
+    judged = (revision.model_id, revision.model_version)
+    if answer is not None and (answer.model_id, answer.model_version) != judged:
+        answer = None  # a later verdict may be about another model
     return Statement(
         label,
         revision.model_score if agreed else None,

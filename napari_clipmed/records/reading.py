@@ -94,6 +94,12 @@ class ReadingRecords(Sessions):
         with self._reading() as session:
             return {row.case_id: answer_from(row) for row in session.scalars(query)}
 
+    def answers(self, case: str) -> list[Answer]:
+        """All that models ever said about a case, oldest first."""
+        query = select(AnswerRow).where(AnswerRow.case_id == case).order_by(AnswerRow.id)
+        with self._reading() as session:
+            return [answer_from(row) for row in session.scalars(query)]
+
     # -- inside --------------------------------------------------------------------------------------
 
     def _revisions(self, query: Select[Any]) -> list[Revision]:

@@ -16,6 +16,9 @@ from pydicom import dcmread
 sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 from reviewed_studies import SECRETS, Reviewed, complaints, reviewed_film, reviewed_run  # noqa: E402
+from small_models import add_diagnosis_model  # noqa: E402
+
+from napari_clipmed.models.registry import Registry  # noqa: E402
 
 
 @pytest.fixture
@@ -87,3 +90,20 @@ def test_a_folder_of_studies_and_one_that_nobody_read(call: Any, tmp_path: Path)
     code, _, err = call("export", "table", "--workspace", "nowhere", "--out", "x.csv")
     assert code == 1
     assert "Traceback" not in err
+
+
+def test_saliency_is_asked_of_the_model_and_marked(
+    call: Any, run: Reviewed, tmp_path: Path, clipmed_home: Path
+) -> None:
+    add_diagnosis_model(Registry([clipmed_home / "models"]))
+    ask = ("export", "capture", "case/run", *WORKSPACE, "--out", "sc", "--saliency", "--model", "tiny-dsa")
+    code, _, err = call(*ask, "--label", "nonsense")
+    assert (code, "There is no class 'nonsense'" in err) == (1, True)
+    code, out, err = call(*ask, "--json")
+    assert code == 0, err
+    for path in json.loads(out)["files"]:
+        assert complaints(Path(path)) == []
+        capture = dcmread(path)
+        assert capture.DerivationDescription.startswith("AI saliency: layercam of class")
+        assert "tiny-dsa" in capture.DerivationDescription
+        assert capture.NumberOfFrames == len(capture.SourceImageSequence[0].ReferencedFrameNumber)
