@@ -16,8 +16,9 @@ from napari_clipmed.outputs.annotations import views_with_masks
 from napari_clipmed.outputs.capture import check_capture, mask_captures
 from napari_clipmed.outputs.coco import write_coco
 from napari_clipmed.outputs.mask_files import SHORT, write_mask_pictures, write_volumes
-from napari_clipmed.outputs.report import NOT_STATED, check_report, reports_of, statements_of
+from napari_clipmed.outputs.report import NOT_STATED, check_report, reports_of
 from napari_clipmed.outputs.segmentation import check_segmentation, segmentation_of
+from napari_clipmed.outputs.statements import statements_of
 from napari_clipmed.outputs.tables import write_table
 from napari_clipmed.progress import Progress
 from napari_clipmed.records import Store

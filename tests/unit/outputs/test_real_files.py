@@ -16,7 +16,7 @@ FILES = (
     "xa/rubo_0002_*.dcm",
     "xa/*RF*.dcm",
     "dsa/sequences/**/MMD-AP.dcm",
-    "cxr/dicom/pylibjpeg_966_fixed_*.dcm",  # its accession number is longer than DICOM allows
+    "cxr/dicom/highdicom_dx_image_small.dcm",
 )
 
 

@@ -10,7 +10,8 @@ from pydicom import Dataset, dcmread
 from reviewed_studies import MODEL, SECRETS, VERSION, Reviewed, complaints, reviewed_run
 
 from napari_clipmed.errors import ClipmedError
-from napari_clipmed.outputs.report import check_report, report_of, reports_of, statements_of
+from napari_clipmed.outputs.report import check_report, report_of, reports_of
+from napari_clipmed.outputs.statements import statements_of
 
 
 def saved(dataset: Dataset, path: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from reviewed_studies import SECRETS, SEGMENTER, SEGMENTER_VERSION, Reviewed, complaints, draw, reviewed_run
 
 from napari_clipmed.errors import ClipmedError
@@ -125,6 +125,16 @@ def test_identity_travels_only_where_asked(run: Reviewed, tmp_path: Path) -> Non
     assert "PatientIdentityRemoved" not in named
     assert anonymous.SOPInstanceUID != named.SOPInstanceUID
     assert anonymous.StudyInstanceUID == named.StudyInstanceUID
+
+
+def test_illegal_values_of_the_source_are_left_empty(run: Reviewed, tmp_path: Path) -> None:
+    for view in run.study.views:
+        header = dcmread(view.source.path)
+        header.AccessionNumber, header.PatientSex, header.PatientBirthDate = "d14a028c" * 7, "female", "1961"
+        header.save_as(view.source.path)
+    named = segmentations_of(run.store, run.case, run.study, with_identity=True)[0]
+    assert (named.PatientID, named.AccessionNumber, named.PatientSex) == ("SECRET-77", "", "")
+    assert complaints(saved(named, tmp_path / "seg.dcm")) == []
 
 
 def test_unchanged_masks_make_the_same_object(run: Reviewed, tmp_path: Path) -> None:
