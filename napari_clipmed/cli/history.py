@@ -217,6 +217,8 @@ def _what(revision: Revision) -> str:
         if revision.frame is None
         else f", view {(revision.view_index or 0) + 1} frame {revision.frame + 1}"
     )
+    if revision.projected:
+        where += f", projected over frames {revision.projected[0] + 1} to {revision.projected[1] + 1}"
     said = revision.label or revision.name or revision.prompt or ""
     again = f" (as {revision.restored_from})" if revision.restored_from else ""
     return f"{revision.kind} {said}{where}{again}".strip()

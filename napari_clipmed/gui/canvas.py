@@ -78,8 +78,8 @@ class Canvas(QObject):
         self._shown_frames: dict[str, int] = {}
         self._ended: set[int] = set()
         self._arranging = False
-        self._pane_follow = PaneFollow(self)
-        self._pane_follow.attach(viewer)
+        self.pane_follow = PaneFollow(self)
+        self.pane_follow.attach(viewer)
         viewer.dims.events.point.connect(self._on_time_moved)
         viewer.layers.selection.events.active.connect(self._on_layer_chosen)
         viewer.canvas.events.size.connect(self._on_resized)

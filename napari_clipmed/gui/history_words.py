@@ -17,6 +17,11 @@ def title_of_label(key: str | None) -> str:
     return _shipped_titles().get(key, key) if key else "no label"
 
 
+def projected_words(frames: tuple[int, int]) -> str:
+    """Say "projected over frames 3 to 9", of frames counted from 0."""
+    return f"projected over frames {frames[0] + 1} to {frames[1] + 1}"
+
+
 @lru_cache
 def _shipped_titles() -> dict[str, str]:
     from napari_clipmed.models.labels import LabelSet
@@ -51,7 +56,8 @@ def what(revision: Revision, names: Sequence[str] = ()) -> str:
         return f'asked for "{revision.prompt}"{where}'
     if revision.kind == "mask":
         title = revision.name or revision.prompt or "mask"
-        return f"{title}{where}" + (" taken back" if revision.withdrawn else "")
+        over = f", {projected_words(revision.projected)}" if revision.projected else ""
+        return f"{title}{where}{over}" + (" taken back" if revision.withdrawn else "")
     return "label taken back" if revision.withdrawn else title_of_label(revision.label)
 
 

@@ -41,6 +41,7 @@ class Role(StrEnum):
     CAM = "cam"
     LABELS = "labels"
     PREVIEW = "preview"
+    PROJECTED = "projected"
     WORDING = "wording"
     TITLES = "titles"
     BORDER = "border"

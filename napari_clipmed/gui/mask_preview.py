@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.gui.layers import TAG, LayerTag, Role, copy_spatial, layer_name
+from napari_clipmed.gui.theme import OKABE_ITO
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from napari_clipmed.gui.session import ReviewSession
 
 OUTLINE_PX = 2
+DROPPED = 2
+GREY = OKABE_ITO["grey"]
+
+Marks = NDArray[np.bool_] | NDArray[np.uint8]
 
 
 class MaskPreview:
@@ -35,8 +40,8 @@ class MaskPreview:
         layer = self._layer
         return layer if layer is not None and layer in self._session.viewer.layers else None
 
-    def show(self, view_index: int, frame: int, mask: NDArray[np.bool_], colour: str, opacity: float) -> None:
-        """Outline a mask on one frame of a view, in place of any other outline."""
+    def show(self, view_index: int, frame: int, marks: Marks, colour: str, opacity: float) -> None:
+        """Outline a mask on one frame of a view, in place of any other outline; `marks` as in `update`."""
         from napari.layers import Labels
         from napari.utils.colormaps import DirectLabelColormap
 
@@ -46,10 +51,12 @@ class MaskPreview:
         if spatial is None or hanging is None or study is None:
             return
         layer = Labels(
-            mask[None].astype(np.uint8),
+            marks[None].astype(np.uint8),
             name=layer_name(session.view_names[view_index], Role.PREVIEW),
             opacity=opacity,
-            colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: colour}),
+            colormap=DirectLabelColormap(
+                color_dict={None: "transparent", 0: "transparent", 1: colour, DROPPED: GREY}
+            ),
             metadata={
                 TAG: LayerTag(Role.PREVIEW, view_index, study.image_hash, study.views[view_index].projection)
             },
@@ -60,10 +67,16 @@ class MaskPreview:
         self._layer = layer
         hanging.insert(layer)
 
-    def update(self, mask: NDArray[np.bool_]) -> None:
-        """Show another threshold of the same proposal."""
+    def update(self, marks: Marks) -> None:
+        """Show another threshold of the same proposal, or other pieces of it.
+
+        Parameters
+        ----------
+        marks : (H, W) bool or uint8 array
+            1 inside the mask, `DROPPED` in pieces that the person leaves out.
+        """
         if (layer := self.layer) is not None:
-            layer.data = mask[None].astype(np.uint8)
+            layer.data = marks[None].astype(np.uint8)
 
     def set_opacity(self, opacity: float) -> None:
         """Fade the outline."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,6 +54,8 @@ class MaskToSave:
         The sentence of its class; known also where the class was drawn by hand on another frame.
     before : Revision or None
         What was saved of this class of this frame before.
+    projected : (int, int) or None
+        First and last frame that the mask is projected over; None for a mask of its frame alone.
     """
 
     view_index: int
@@ -63,6 +65,7 @@ class MaskToSave:
     origin: Accepted | None = None
     sentence: MaskProposal | None = None
     before: Revision | None = None
+    projected: tuple[int, int] | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -103,6 +106,7 @@ class PromptList:
         frame: int,
         titles: Mapping[int, str],
         saved: Mapping[str, Revision],
+        span_of: Callable[[tuple[int, int, int]], tuple[int, int] | None] = lambda place: None,
     ) -> list[MaskToSave]:
         """The classes of one frame: those drawn on it, and those accepted or saved there and erased since.
 
@@ -114,6 +118,8 @@ class PromptList:
             Of the label values.
         saved : mapping of str to Revision
             By title, what was saved of this frame before.
+        span_of : callable
+            The frames that the mask of a view, frame and value is projected over.
         """
         sentences = {accepted.value: accepted.proposal for accepted in self.accepted.values()}
         drawn = {int(value) for value in np.unique(labels) if value}
@@ -128,9 +134,26 @@ class PromptList:
                 self.accepted.get((view_index, frame, value)),
                 sentences.get(value),
                 saved.get(titles.get(value, "")),
+                span_of((view_index, frame, value)),
             )
             for value in sorted(drawn | known)
         ]
+
+
+def record_prompt(
+    store: Store, study: Study, view_index: int, frame: int, proposal: MaskProposal, author: str
+) -> Revision:
+    """Write down that a sentence was asked. Off the GUI thread."""
+    return store.add_prompt(
+        store.case_for(study),
+        view_index,
+        frame,
+        proposal.prompt,
+        model_prompt=proposal.normalised_prompt,
+        convention=proposal.convention,
+        model_id=proposal.model_id,
+        author=author,
+    )
 
 
 def save_masks(store: Store, study: Study, masks: Sequence[MaskToSave], author: str) -> list[Revision]:
@@ -149,7 +172,11 @@ def save_masks(store: Store, study: Study, masks: Sequence[MaskToSave], author: 
 
 def _save_mask(store: Store, case: str, mask: MaskToSave, author: str) -> Revision:
     said, before = mask.sentence, mask.before
-    unchanged = before is not None and np.array_equal(store.read_mask(before), mask.mask)
+    unchanged = (
+        before is not None
+        and before.projected == mask.projected
+        and np.array_equal(store.read_mask(before), mask.mask)
+    )
     if before is not None and unchanged and before.author == author:
         return before
     return store.add_mask(
@@ -166,6 +193,7 @@ def _save_mask(store: Store, case: str, mask: MaskToSave, author: str) -> Revisi
         model_id=said.model_id if said else before.model_id if before else "",
         model_version=said.model_version if said else before.model_version if before else "",
         model_score=said.score if said else before.model_score if before else None,
+        projected=mask.projected,
         author=author,
         based_on=before.id if before else None,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
+from napari_clipmed.gui.grey_brush import Limit, limit_brush
 from napari_clipmed.gui.layers import labels_layer, mask_colours, tag_of
 
 DEFAULT_CLASSES = {1: "finding"}
@@ -39,6 +40,7 @@ class Masks:
         self.classes: dict[int, str] = dict(DEFAULT_CLASSES)
         self._add, self._on_canvas, self._painted, self._exhausted = add, on_canvas, painted, exhausted
         self._layers: dict[int, Labels] = {}
+        self.brush_limit: Limit | None = None
 
     def get(self, view_index: int) -> Labels | None:
         """The mask of a view, if there is one."""
@@ -49,6 +51,7 @@ class Masks:
         """Lay an empty mask over an image."""
         layer = labels_layer(image, name)
         layer.events.paint.connect(self._on_paint)
+        limit_brush(layer, view_index, lambda: self.brush_limit)
         layer.bind_key("Control-Z", self._undo, overwrite=True)
         layer.bind_key("Control-Shift-Z", self._redo, overwrite=True)
         self._layers[view_index] = layer
@@ -73,14 +76,35 @@ class Masks:
             raise ValueError(f"A mask of {mask.shape} for frames of {before.shape}")
         own = (before == value) & (value > 0)
         after = np.where(mask, value, np.where(own, 0, before))
-        rows, columns = np.nonzero(after != before)
-        if len(rows):
-            # Assigning `layer.data` would keep napari's old undo history and corrupt it.
-            with layer.block_history():
-                layer.data_setitem((np.full_like(rows, frame), rows, columns), after[rows, columns])
+        changed = self.change(layer, {frame: after})
         if value:
             layer.selected_label = value
-        return len(rows)
+        return changed
+
+    def change(self, layer: Labels, frames: Mapping[int, NDArray[np.integer]]) -> int:
+        """Make frames of a mask what is given, all of them as one step of undo.
+
+        Parameters
+        ----------
+        frames : mapping of int to (H, W) int array
+            Mask values of the whole frame, by frame index.
+
+        Returns
+        -------
+        int
+            How many pixels changed.
+        """
+        places, values = [], []
+        for frame, labels in frames.items():
+            rows, columns = np.nonzero(np.asarray(layer.data[frame]) != labels)
+            places.append(np.stack([np.full_like(rows, frame), rows, columns]))
+            values.append(labels[rows, columns])
+        where = np.concatenate(places, axis=1)
+        if where.size:
+            # Assigning `layer.data` would keep napari's old undo history and corrupt it.
+            with layer.block_history():
+                layer.data_setitem(tuple(where), np.concatenate(values))
+        return int(where.shape[1])
 
     def load(self, layer: Labels, frame: int, labels: NDArray[np.integer]) -> None:
         """Show a frame as it was saved.
@@ -93,12 +117,10 @@ class Masks:
         labels : (H, W) int array
             Mask values of the whole frame.
         """
-        rows, columns = np.nonzero(np.asarray(layer.data[frame]) != labels)
-        if not len(rows):
+        if np.array_equal(layer.data[frame], labels):
             return
         if _can_undo(layer):
-            with layer.block_history():
-                layer.data_setitem((np.full_like(rows, frame), rows, columns), labels[rows, columns])
+            self.change(layer, {frame: labels})
             return
         layer.data[frame] = labels
         layer._redo_history.clear()  # its steps start from other values; napari has no public call for this

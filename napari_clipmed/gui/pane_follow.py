@@ -34,7 +34,7 @@ class PaneFollow:
 
     def on_move(self, viewer: napari.Viewer, event: Any) -> None:
         """Hand the drawing tool to the mask under the mouse."""
-        tool, target = self._drawing_layer(viewer), self._pane(viewer, event)
+        tool, target = self._drawing_layer(viewer), self.pane(viewer, event)
         if tool is None or target is None:
             return
         tag = tag_of(tool)
@@ -43,7 +43,7 @@ class PaneFollow:
 
     def on_press(self, viewer: napari.Viewer, event: Any) -> None:
         """Choose the pane that was clicked; refuse to draw where nothing is shown."""
-        canvas, target = self._canvas(), self._pane(viewer, event)
+        canvas, target = self._canvas(), self.pane(viewer, event)
         if canvas is None or target is None:
             return
         tool = self._drawing_layer(viewer)
@@ -59,7 +59,8 @@ class PaneFollow:
             name = canvas.view_names[target]
             canvas.message.emit(f"The {name} run has ended here: move back in time to draw on it.")
 
-    def _pane(self, viewer: napari.Viewer, event: Any) -> int | None:
+    def pane(self, viewer: napari.Viewer, event: Any) -> int | None:
+        """The view under the mouse; None between and around the panes."""
         canvas = self._canvas()
         if canvas is None or canvas.hanging is None or viewer.dims.ndisplay != 2:
             return None
@@ -67,6 +68,16 @@ class PaneFollow:
             return canvas.hanging.linked.view_in(event.viewbox)
         y, x = viewer.cursor.position[-2:]
         return canvas.hanging.pane_at(y, x)
+
+    def pixel(self, viewer: napari.Viewer, event: Any) -> tuple[int, int, int] | None:
+        """View, row and column under the mouse; None beside the pictures."""
+        canvas, view_index = self._canvas(), self.pane(viewer, event)
+        image = None if canvas is None or view_index is None else canvas.image_layer(view_index)
+        if view_index is None or image is None:
+            return None
+        row, column = (round(float(at)) for at in image.world_to_data(viewer.cursor.position)[-2:])
+        height, width = image.data.shape[-2:]
+        return (view_index, row, column) if 0 <= row < height and 0 <= column < width else None
 
     def _drawing_layer(self, viewer: napari.Viewer) -> Labels | None:
         """The active mask, if it has a drawing tool in hand."""

@@ -12,10 +12,21 @@ from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui.diagnosis_words import name_frame
+from napari_clipmed.gui.edit_pane import EditPane
 from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.live_outline import LiveOutline
 from napari_clipmed.gui.mask_preview import MaskPreview
-from napari_clipmed.gui.mask_records import Accepted, MaskToSave, PromptList, save_masks
+from napari_clipmed.gui.mask_records import (
+    FIRST_VALUE,
+    Accepted,
+    MaskToSave,
+    PromptList,
+    record_prompt,
+    save_masks,
+)
+from napari_clipmed.gui.piece_picker import PiecePicker
+from napari_clipmed.gui.prompt_reading import PromptReading
+from napari_clipmed.gui.proposed import Proposed
 from napari_clipmed.gui.session import session_for
 from napari_clipmed.gui.shortcuts import DockShortcuts, bring_to_front, keyed
 from napari_clipmed.gui.theme import banner, fill_dock, hint_label, say, section, wrapped_label
@@ -31,15 +42,12 @@ from napari_clipmed.study import Kind, Study
 if TYPE_CHECKING:
     import napari
 
-    from napari_clipmed.models.prompts import Prompt
     from napari_clipmed.records import Revision
 
-SEGMENT, SAVE, READ_PROMPT = "segment", "save-masks", "read-prompt"
+SEGMENT, SAVE = "segment", "save-masks"
 KEY_SAVE = "Alt+K"
 NO_STUDY = "Open a chest film or an angiogram first, then describe what to outline."
 NOT_A_FILM = "The model was trained on chest X-rays; on a frame of an angiogram it is out of its depth."
-LONG_PROMPT = "This is long; the model reads one sentence, shown below."
-LONG_WORDS = 60
 
 
 class SegmentDock(QWidget):
@@ -57,14 +65,14 @@ class SegmentDock(QWidget):
         self.session = session_for(viewer)
         self.preview = MaskPreview(self.session)
         self.prompts = PromptList()
-        self._proposal: tuple[MaskProposal, int, int] | None = None
-        self._kept = False
+        self._proposed_now: Proposed | None = None
+        self.picker = PiecePicker(self.session)
         self._image_hash = ""
         self._build()
         self._connect()
         self.prompt.set_convention(self.session.settings.side_convention)
         self.prompt.live.setChecked(self.session.settings.live_preview)
-        self._load_presets()
+        self.reading.load_presets(self.failure.tell)
         self._on_study(self.session.study)
 
     # -- parts --------------------------------------------------------------------------------------------
@@ -76,10 +84,12 @@ class SegmentDock(QWidget):
         self.not_a_film = banner("", "warning", "not_a_film")
         self.models = ModelChooser(self.session, "segmentation")
         self.prompt = PromptPane()
+        self.reading = PromptReading(self.session, self.prompt)
         self.job_bar = JobBar(self.session.jobs, (SEGMENT, SAVE))
         self.failure = FailureNote()
         self.proposal = ProposalPane()
         self.proposal_section = section("Proposed mask", self.proposal)
+        self.edit = EditPane(self.session, self._value_of, self.picker)
         self.sentences = SentenceList()
         self.sentences_section = section("Labels of this study", self.sentences)
         self.save_button = QPushButton(keyed("Save masks of this frame", KEY_SAVE))
@@ -99,6 +109,7 @@ class SegmentDock(QWidget):
             self.failure,
             self.proposal_section,
             self.sentences_section,
+            section("Edit", self.edit),
             self.save_button,
             self.status,
         )
@@ -111,7 +122,7 @@ class SegmentDock(QWidget):
         session.mask_changed.connect(self._on_mask_changed)
         session.records.loaded.connect(self._on_loaded)
         self.prompt.asked.connect(self.segment)
-        self.prompt.edited.connect(self._read_prompt)
+        self.prompt.edited.connect(self.reading.read)
         self.prompt.edited.connect(self.live.consider)
         self.prompt.live_switched.connect(self.live.switch)
         self.proposal.wording_switched.connect(self.wording.switch)
@@ -119,6 +130,11 @@ class SegmentDock(QWidget):
         self.proposal.opacity_changed.connect(self.preview.set_opacity)
         self.proposal.taken.connect(self.take)
         self.proposal.discarded.connect(self.discard)
+        self.proposal.picking_switched.connect(self._pick_pieces)
+        self.edit.heat_proposed.connect(self._on_heat)
+        self.edit.heat_failed.connect(self.failure.tell)
+        self.edit.edits.failed.connect(self.failure.tell)
+        self.edit.edits.classes_changed.connect(self._list_classes)
         self.sentences.picked.connect(self._paint_with)
         self.save_button.clicked.connect(self.save)
         self.shortcuts = DockShortcuts(
@@ -166,48 +182,38 @@ class SegmentDock(QWidget):
         self._outline(study, index, frame, proposal)
         self._keep_sentence(study)
 
-    def _outline(self, study: Study, index: int, frame: int, proposal: MaskProposal) -> None:
+    def _outline(self, study: Study, index: int, frame: int, proposal: MaskProposal, title: str = "") -> None:
         """Show a proposal; the sentence is not kept before the person asks for it or takes the mask."""
-        self._proposal, self._kept = (proposal, index, frame), False
-        self.proposal.propose(proposal.threshold)
-        colour = self.prompts.colour_of(proposal.prompt)
-        self.preview.show(index, frame, proposal.mask(self.proposal.threshold), colour, self.proposal.opacity)
+        title = title or proposal.prompt
+        self._proposed_now = Proposed(proposal, index, frame, title)
+        self.proposal.propose(proposal.threshold, title, list(self.session.classes.values()))
+        marks = self._proposed_now.marks(self.proposal.threshold)
+        self.preview.show(index, frame, marks, self.prompts.colour_of(title), self.proposal.opacity)
         self.proposal_section.setVisible(True)
         say(self.proposal.notes, "\n".join(proposal.notes))
         self._describe()
-        self.wording.follow(self._proposal)
+        self.proposal.wording.setVisible(bool(proposal.prompt))
+        self.wording.follow((proposal, index, frame) if proposal.prompt else None)
 
     def _withdraw_outline(self) -> None:
         """The sentence was deleted: an outline that only followed the typing goes with it."""
-        if self._proposal is not None and not self._kept:
+        now = self._proposed_now
+        if now is not None and not (now.kept or now.from_heat):
             self.discard()
 
     def _no_outline(self, error: ClipmedError) -> None:
         say(self.status, f"No outline while typing: {error.message}")
 
     def _keep_sentence(self, study: Study) -> None:
-        if self._proposal is None or self._kept:
+        now = self._proposed_now
+        if now is None or now.kept or now.from_heat:
             return
-        proposal, index, frame = self._proposal
-        self._kept = True
-        self.prompt.box.remember(proposal.prompt)
-        self._record_prompt(study, index, frame, proposal)
-
-    def _record_prompt(self, study: Study, index: int, frame: int, proposal: MaskProposal) -> None:
+        now.kept = True
+        self.prompt.box.remember(now.proposal.prompt)
         session, author = self.session, self.session.settings.author
 
         def write(progress: Progress) -> Revision:
-            store = session.store()
-            return store.add_prompt(
-                store.case_for(study),
-                index,
-                frame,
-                proposal.prompt,
-                model_prompt=proposal.normalised_prompt,
-                convention=proposal.convention,
-                model_id=proposal.model_id,
-                author=author,
-            )
+            return record_prompt(session.store(), study, now.view_index, now.frame, now.proposal, author)
 
         def refused(error: ClipmedError) -> None:
             say(self.status, f"The sentence was not recorded: {error.message}")
@@ -216,81 +222,68 @@ class SegmentDock(QWidget):
             write, title="Record the sentence", on_done=lambda revision: None, on_error=refused
         )
 
-    def _read_prompt(self, text: str, convention: str) -> None:
-        """Say what the model will read, while the person still types."""
-        if not text:
-            say(self.prompt.reading, "")
-            return
-
-        def read(progress: Progress) -> Prompt:
-            from napari_clipmed.models.prompts import normalise
-
-            return normalise(text, convention)  # type: ignore[arg-type]
-
-        def tell(prompt: Prompt) -> None:
-            lines = [LONG_PROMPT] if len(text.split()) > LONG_WORDS else []
-            lines += [f"The model reads: {prompt.sentence}", *prompt.notes]
-            say(self.prompt.reading, "\n".join(lines))
-
-        self.session.jobs.start(
-            read,
-            title="Read the sentence",
-            on_done=tell,
-            on_error=lambda error: say(self.prompt.reading, str(error)),
-            key=READ_PROMPT,
-        )
-
-    def _load_presets(self) -> None:
-        def load(progress: Progress) -> list[tuple[str, str]]:
-            from napari_clipmed.models.prompts import presets
-
-            return [(preset.title, preset.text) for preset in presets()]
-
-        self.session.jobs.start(
-            load, title="Read the presets", on_done=self.prompt.offer_presets, on_error=self.failure.tell
-        )
+    def _on_heat(self, study: Study, index: int, frame: int, proposal: MaskProposal, title: str) -> None:
+        """The heat map is a proposal like that of a sentence, except that no sentence was asked."""
+        self.failure.clear()
+        self.session.jobs.cancel(SEGMENT)
+        self.live.forget()
+        self._outline(study, index, frame, proposal, title)
 
     @property
     def proposed(self) -> MaskProposal | None:
         """The mask that waits to be taken or discarded."""
-        return self._proposal[0] if self._proposal else None
+        return self._proposed_now.proposal if self._proposed_now else None
 
     # -- judging ------------------------------------------------------------------------------------------
 
     def _on_threshold(self, threshold: float) -> None:
-        if self._proposal is not None:
-            self.preview.update(self._proposal[0].mask(threshold))
+        if self._proposed_now is not None:
+            self.preview.update(self._proposed_now.marks(threshold))
             self._describe()
 
-    def _describe(self) -> None:
-        if self._proposal is None or self.session.study is None:
-            return
-        proposal, index, frame = self._proposal
-        inside = proposal.probability[proposal.mask(self.proposal.threshold)]
-        share = 100.0 * inside.size / proposal.probability.size
-        score = f"mean probability {float(inside.mean()):.2f}" if inside.size else "nothing is marked"
-        where = name_frame(self.session.study.views[index], self.session.view_names[index], frame)
-        self.proposal.summary.setText(
-            f"{where}: {share:.1f} % of the picture, {score}.\nThe model read: {proposal.normalised_prompt}"
+    def _pick_pieces(self, on: bool) -> None:
+        if on and self._proposed_now is not None:
+            self.edit.piece_button.setChecked(False)
+            self.picker.start(self._toggle_piece)
+        else:
+            self.picker.stop()
+
+    def _toggle_piece(self, view_index: int, row: int, column: int) -> None:
+        now, threshold = self._proposed_now, self.proposal.threshold
+        here = now is not None and (view_index, self.session.frame_of(view_index)) == (
+            now.view_index,
+            now.frame,
         )
+        if now is not None and here and now.toggle((row, column), threshold):
+            self._on_threshold(threshold)
+
+    def _describe(self) -> None:
+        now, study = self._proposed_now, self.session.study
+        if now is not None and study is not None:
+            view, name = study.views[now.view_index], self.session.view_names[now.view_index]
+            where = name_frame(view, name, now.frame)
+            self.proposal.summary.setText(now.summary(self.proposal.threshold, where))
 
     def take(self) -> None:
         """Write the proposal into the labels layer, as one step of undo."""
-        if self._proposal is None:
+        now = self._proposed_now
+        if now is None:
             return
-        proposal, index, frame = self._proposal
-        value = self.prompts.value_of(proposal.prompt)
-        accepted = Accepted(proposal, self.proposal.threshold, index, frame, value)
+        index, title, threshold = now.view_index, self.proposal.title or now.title, self.proposal.threshold
         try:
-            self.session.write_mask(index, frame, accepted.mask, value, proposal.prompt)
+            value = self.edit.edits.class_value(title)
+            self.session.write_mask(index, now.frame, now.mask(threshold), value, title)
+        except ClipmedError as error:
+            self.failure.tell(error)
+            return
         except LookupError as error:
             self.failure.tell(ClipmedError(f"{error}.", "Open the study again."))
             return
         if self.session.study is not None:
             self._keep_sentence(self.session.study)
-        self.prompts.remember(accepted)
-        self.sentences.put(value, proposal.prompt, self.prompts.colour_of(proposal.prompt))
-        self.sentences_section.setVisible(True)
+        self.prompts.remember(Accepted(now.proposal, threshold, index, now.frame, value))
+        self._list_classes()
+        self.sentences.put(value, title, self.prompts.colour_of(title))
         self.session.viewer.layers.selection.active = self.session.labels_layer(index)
         self.discard()
         say(self.status, "Editable now: paint, erase, Ctrl+Z. Not saved yet.")
@@ -298,7 +291,8 @@ class SegmentDock(QWidget):
 
     def discard(self) -> None:
         """Forget the proposal."""
-        self._proposal = None
+        self._proposed_now = None
+        self.proposal.picking.setChecked(False)
         self.preview.remove()
         self.wording.follow(None)
         self.proposal_section.setVisible(False)
@@ -318,7 +312,8 @@ class SegmentDock(QWidget):
         frame = session.frame_of(index)
         labels = np.array(session.labels_layer(index).data[frame])
         saved = session.records.seen_masks(index, frame)
-        return self.prompts.to_save(labels, index, frame, session.classes, saved)
+        span_of = self.edit.edits.projections.span_of
+        return self.prompts.to_save(labels, index, frame, session.classes, saved, span_of)
 
     def save(self) -> None:
         """Save the masks of the shown frame as they are now."""
@@ -383,11 +378,20 @@ class SegmentDock(QWidget):
 
     def _on_loaded(self) -> None:
         """Masks saved earlier are on the canvas: their sentences belong into the list."""
-        self.prompts.adopt(self.session.classes)
-        for sentence, value in self.prompts.values.items():
-            self.sentences.put(value, sentence, self.prompts.colour_of(sentence))
-        self.sentences_section.setVisible(self.sentences.count() > 0)
+        self._list_classes()
         self._allow_saving()
+
+    def _value_of(self, title: str) -> int:
+        """Label value of a class; a new one gets a value that neither sentence nor class has."""
+        self.prompts.adopt(self.session.classes)
+        return self.prompts.value_of(title)
+
+    def _list_classes(self) -> None:
+        self.prompts.adopt(self.session.classes)
+        for value, title in sorted(self.session.classes.items()):
+            if value >= FIRST_VALUE:
+                self.sentences.put(value, title, self.prompts.colour_of(title))
+        self.sentences_section.setVisible(self.sentences.count() > 0)
 
     def _allow_saving(self) -> None:
         session = self.session

@@ -91,6 +91,8 @@ def heat_proposal(
         model[0],
         image_hash,
         score=float(heat[mask].mean()) if mask.any() else 0.0,
-        notes=(f"From the {saliency.method} heat map of {title}: where the model looked, not what is there.",),
+        notes=(
+            f"From the {saliency.method} heat map of {title}: where the model looked, not what is there.",
+        ),
         model_version=model[1],
     )

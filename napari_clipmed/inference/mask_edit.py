@@ -152,8 +152,8 @@ def summit(heights: NDArray[np.floating[Any]], piece: Mask) -> Point:
 def without_pieces(mask: Mask, heights: NDArray[np.floating[Any]], dropped: Collection[Point]) -> Mask:
     """A mask cut from a probability, without the pieces that a person dropped.
 
-    A piece is known by its summit, which moves with no threshold: a dropped piece stays dropped while it grows
-    or shrinks, and where it runs into a stronger one, that one's fate counts.
+    A piece is known by its summit, which moves with no threshold: a dropped piece stays dropped while it
+    grows or shrinks, and where it runs into a stronger one, that one's fate counts.
 
     Parameters
     ----------
@@ -330,7 +330,11 @@ def run_step(mask: Mask, step: Step, size: PixelSize | None = None) -> Mask:
         return keep_largest(mask, int(amount or 1))
     if amount is not None and size and step.unit == "mm2":
         amount /= size.row_mm * size.column_mm
-    return remove_small(mask, amount or 0.0) if step.name == "remove-small" else fill_holes(mask, amount or math.inf)
+    return (
+        remove_small(mask, amount or 0.0)
+        if step.name == "remove-small"
+        else fill_holes(mask, amount or math.inf)
+    )
 
 
 def run_steps(mask: Mask, steps: Sequence[Step], size: PixelSize | None = None) -> Mask:

@@ -65,6 +65,8 @@ class BundledRevision(_Strict):
     model_version: str = Field("", max_length=64)
     model_label: str | None = Field(None, max_length=64)
     model_score: float | None = None
+    first_frame: int | None = Field(None, ge=0)
+    last_frame: int | None = Field(None, ge=0)
     image_hash: str = _Hash
     sop_instance_uid: str = Field("", max_length=64)
 
@@ -130,6 +132,7 @@ def _check_content(archive: ArchiveReader, content: BundledCase) -> None:
         view = revision.view_index
         if view is not None and view >= len(content.views):
             raise archive.damaged(f"the revision {revision.uid} is about a view that is not there")
-        if view is not None and (revision.frame or 0) >= content.views[view].n_frames:
+        frames = (revision.frame or 0, revision.first_frame or 0, revision.last_frame or 0)
+        if view is not None and max(frames) >= content.views[view].n_frames:
             raise archive.damaged(f"the revision {revision.uid} is about a frame that is not there")
         earlier.add(revision.uid)

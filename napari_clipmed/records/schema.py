@@ -114,6 +114,8 @@ class RevisionRow(Base):
     model_version: Mapped[str] = mapped_column(String(64), server_default="")
     model_label: Mapped[str | None] = mapped_column(String(64))
     model_score: Mapped[float | None] = mapped_column(Float)
+    first_frame: Mapped[int | None]
+    last_frame: Mapped[int | None]
 
 
 class AnswerRow(Base):

@@ -125,6 +125,7 @@ class Store(ReadingRecords, TrainingRecords, StudySettings):
         comment: str = "",
         model_version: str = "",
         model_score: float | None = None,
+        projected: tuple[int, int] | None = None,
         based_on: BasedOn = LATEST,
     ) -> Revision:
         """Record a mask of one frame; its file is safe on disk before the row is committed.
@@ -143,11 +144,16 @@ class Store(ReadingRecords, TrainingRecords, StudySettings):
             Tells several masks of one frame apart; a mask replaces the one of the same frame and name.
         threshold : float, optional
             At which the model's probability was cut.
+        projected : (int, int), optional
+            First and last frame over which the mask is projected; it is kept on `frame`, one of them.
         verdict, model_id, author, comment, model_version, model_score, based_on
             As in `add_label`; `based_on` is the mask revision of the same frame and name.
         """
         if mask.ndim != 2:
             raise ValueError(f"A mask is (H, W), not of shape {mask.shape}")
+        first_frame, last_frame = projected or (None, None)
+        if projected and not projected[0] <= frame <= projected[1]:
+            raise ValueError(f"Frame {frame} is not among the projected ones, {projected}")
         self._check_writable()
         with workspace_errors(self.workspace.root):
             digest = files.store_content(
@@ -168,6 +174,8 @@ class Store(ReadingRecords, TrainingRecords, StudySettings):
             verdict=Verdict(verdict).value,
             name=name,
             threshold=threshold,
+            first_frame=first_frame,
+            last_frame=last_frame,
             model_id=model_id,
             author=author,
             comment=comment,

@@ -116,6 +116,9 @@ class Revision:
         The model whose answer was judged, and the SHA-256 of its weights.
     model_label, model_score
         What it had answered, and how sure it was (0 to 1).
+    first_frame, last_frame : int or None
+        The frames over which a mask is projected: it covers what was marked on any of them. None for a mask
+        of `frame` alone.
     """
 
     id: int
@@ -145,6 +148,15 @@ class Revision:
     model_version: str = ""
     model_label: str | None = None
     model_score: float | None = None
+    first_frame: int | None = None
+    last_frame: int | None = None
+
+    @property
+    def projected(self) -> tuple[int, int] | None:
+        """First and last frame of a projected mask; None for a mask of one frame."""
+        if self.first_frame is None or self.last_frame is None:
+            return None
+        return self.first_frame, self.last_frame
 
     @property
     def slot(self) -> Slot:
@@ -158,8 +170,8 @@ class Revision:
 
     def says_the_same(self, other: Revision) -> bool:
         """Whether two revisions of one slot come to the same label or mask."""
-        mine = (self.withdrawn, self.label, self.mask_sha256)
-        return mine == (other.withdrawn, other.label, other.mask_sha256)
+        mine = (self.withdrawn, self.label, self.mask_sha256, self.projected)
+        return mine == (other.withdrawn, other.label, other.mask_sha256, other.projected)
 
 
 @dataclass(frozen=True)

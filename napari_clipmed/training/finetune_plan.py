@@ -239,6 +239,8 @@ def _refuse_mask(revision: Revision, stored: frozenset[str], labels: set[str]) -
         return "rejected or unsure"
     if not revision.model_prompt.strip():
         return "without a sentence"
+    if revision.projected:
+        return "projected over several frames"
     assert revision.view_index is not None and revision.frame is not None  # a mask always has its place
     known = frame_name(revision.view_index, revision.frame) in stored
     return "" if known else "without stored pictures; open and judge them again"

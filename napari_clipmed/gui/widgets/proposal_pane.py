@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
+    QComboBox,
     QGridLayout,
     QHBoxLayout,
     QLabel,
+    QLineEdit,
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QSizePolicy,
     QSlider,
     QVBoxLayout,
     QWidget,
@@ -19,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_clipmed.gui.shortcuts import keyed
 from napari_clipmed.gui.theme import hint_label, wrapped_label
+from napari_clipmed.gui.widgets.edit_controls import TITLE_LENGTH
 
 KEY_TAKE = "Alt+M"
 DEFAULT_OPACITY = 0.9
@@ -31,6 +37,8 @@ class ProposalPane(QWidget):
     ----------
     threshold_changed, opacity_changed : Signal(float)
     taken, discarded : Signal()
+    picking_switched : Signal(bool)
+        Whether a click on the canvas leaves a piece out, or takes it in again.
     wording_switched : Signal(bool)
         Whether to show where the mask hangs on the wording.
     """
@@ -40,6 +48,7 @@ class ProposalPane(QWidget):
     taken = Signal()
     discarded = Signal()
     wording_switched = Signal(bool)
+    picking_switched = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -57,6 +66,18 @@ class ProposalPane(QWidget):
         )
         self.wording.toggled.connect(self.wording_switched)
         self.wording_note = hint_label("", "wording_note")
+        self.picking = QCheckBox("Choose pieces by clicking them")
+        self.picking.setObjectName("pick_pieces")
+        self.picking.setToolTip("A click on a piece leaves it out (grey), another takes it in again")
+        self.picking.toggled.connect(self.picking_switched)
+        self.title_box = QComboBox()
+        self.title_box.setObjectName("take_as")
+        typed = QLineEdit()
+        typed.setMaxLength(TITLE_LENGTH)
+        self.title_box.setLineEdit(typed)
+        self.title_box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        self.title_box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.title_box.setToolTip("The class that the mask becomes; type another name for a new class")
         self.take_button = QPushButton(keyed("Make editable", KEY_TAKE))
         self.take_button.setObjectName("take_mask")
         self.take_button.setToolTip("Write the mask into the labels layer; Ctrl+Z takes it back in one step")
@@ -77,6 +98,8 @@ class ProposalPane(QWidget):
             grid.addWidget(QLabel(title), row, 0)
             grid.addWidget(slider, row, 1)
             grid.addWidget(text, row, 2)
+        grid.addWidget(QLabel("Class"), len(rows), 0)
+        grid.addWidget(self.title_box, len(rows), 1, 1, 2)
         buttons = QHBoxLayout()
         buttons.addWidget(self.take_button, 1)
         buttons.addWidget(self.discard_button)
@@ -86,6 +109,7 @@ class ProposalPane(QWidget):
         column.addWidget(self.summary)
         column.addWidget(self.notes)
         column.addLayout(grid)
+        column.addWidget(self.picking)
         column.addWidget(self.wording)
         column.addWidget(self.wording_note)
         column.addLayout(buttons)
@@ -100,8 +124,22 @@ class ProposalPane(QWidget):
         """Chosen opacity of the outline."""
         return self.opacity_slider.value() / 100.0
 
-    def propose(self, threshold: float) -> None:
-        """Start from a proposed threshold, without telling anybody."""
+    @property
+    def title(self) -> str:
+        """The chosen class."""
+        return self.title_box.currentText().strip()
+
+    def propose(self, threshold: float, title: str, classes: Sequence[str]) -> None:
+        """Start from a proposed threshold and class, without telling anybody.
+
+        Parameters
+        ----------
+        classes : sequence of str
+            Titles on offer beside `title`.
+        """
+        self.picking.setChecked(False)
+        self.title_box.clear()
+        self.title_box.addItems([title, *(other for other in classes if other != title)])
         self.threshold_slider.blockSignals(True)
         self.threshold_slider.setValue(round(100 * threshold))
         self.threshold_slider.blockSignals(False)

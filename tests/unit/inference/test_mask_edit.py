@@ -10,7 +10,15 @@ from napari_clipmed.inference import mask_edit as edit
 from napari_clipmed.inference.mask_edit import PixelSize, Step
 
 EMPTY, FULL = np.zeros((40, 60), bool), np.ones((40, 60), bool)
-MASK_STEPS = ("smooth:2", "grow:3", "shrink:3", "keep-largest", "remove-small:9", "fill-holes", "fill-holes:9")
+MASK_STEPS = (
+    "smooth:2",
+    "grow:3",
+    "shrink:3",
+    "keep-largest",
+    "remove-small:9",
+    "fill-holes",
+    "fill-holes:9",
+)
 
 
 def square(side: int, row: int = 10, column: int = 20) -> np.ndarray:
@@ -129,7 +137,9 @@ def test_shades_follow_the_display_window():
     frame = np.array([[0, 100, 150, 250]], np.uint16)
     assert edit.shade(frame, 100, 200).tolist() == [[0, 0, 0.5, 1]]
     assert edit.passing(edit.shade(frame, 100, 200), 0.5, darker=True).tolist() == [[True, True, True, False]]
-    assert edit.passing(edit.shade(frame, 100, 200), 0.5, darker=False).tolist() == [[False, False, True, True]]
+    assert edit.passing(edit.shade(frame, 100, 200), 0.5, darker=False).tolist() == [
+        [False, False, True, True]
+    ]
     assert np.isfinite(edit.shade(frame, 100, 100)).all()
 
 

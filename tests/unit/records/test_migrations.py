@@ -34,6 +34,7 @@ def test_a_workspace_of_schema_0001_opens_and_goes_on(old: Path, study: Study) -
         assert (second.comment, second.verdict) == ("puff of smoke", Verdict.CORRECTED)
         assert (second.model_version, second.model_label, second.merges_id) == ("", None, None)
         assert (mask.view_index, mask.frame, mask.prompt) == (0, 2, "left ICA")
+        assert mask.projected is None
         assert store.current_label(case.id) == second
         assert store.split_roles("diagnosis") == {case.patient_key: "train"}
         store.add_label(case.id, "AS", "corrected", model_label="MMD", model_score=0.9, based_on=first.id)

@@ -73,6 +73,19 @@ def test_masks_are_lossless_and_current_per_frame_and_name(store: Store, study: 
     assert len(store.all_current_masks()) == 1
 
 
+def test_a_projected_mask_says_over_which_frames(store: Store, study: Study) -> None:
+    case, mask = store.case_for(study), np.eye(12, 10, dtype=bool)
+    single = store.add_mask(case, 0, 2, mask, name="nidus")
+    projected = store.add_mask(case, 0, 2, mask, name="nidus", projected=(1, 3))
+    assert (single.projected, projected.projected) == (None, (1, 3))
+    assert not single.says_the_same(projected)
+    assert store.current_masks(case) == [projected]
+    assert store.restore(single).projected is None
+    assert store.restore(projected).projected == (1, 3)
+    with pytest.raises(ValueError, match="not among"):
+        store.add_mask(case, 0, 0, mask, projected=(1, 3))
+
+
 def test_prompts_and_comments_are_revisions_too(store: Store, study: Study) -> None:
     case = store.case_for(study)
     store.add_prompt(case, 0, 1, "vessel", convention="patient", model_id="m")
