@@ -24,6 +24,7 @@ from napari_clipmed.progress import Progress
 
 if TYPE_CHECKING:
     from napari_clipmed.inference.engine import Engine
+    from napari_clipmed.inference.results import Diagnosis, Saliency
     from napari_clipmed.models.card import ModelEntry
     from napari_clipmed.study import Study
 
@@ -48,7 +49,8 @@ class Question:
     method : str
         CAM method of a diagnosis; empty for no pictures.
     prompt, convention, frame_number, threshold
-        Of a segmentation; the frame counts from 1, the threshold is the model's where None.
+        Of a segmentation; the frame counts from 1, the threshold is the model's where None. Of a diagnosis
+        the threshold cuts the heat map of each view's decisive frame into a mask; None for no such masks.
     """
 
     task: Task
@@ -236,10 +238,35 @@ def _diagnose(read: ReadCase, study: Study, engine: Engine, progress: Progress) 
         if saliency is not None:
             answer["overlay"] = f"{name}-{saliency.method}.png"
             files[answer["overlay"]] = _png(montage(study, diagnosis, saliency))
+        if saliency is not None and read.job.question.threshold is not None:
+            answer["cam_masks"] = masks = _cam_masks(study, diagnosis, saliency, read.job.question.threshold)
+            for view, mask in masks.items():
+                mask["file"] = f"{name}-{view.replace(' ', '')}-cam-mask.png"
+                files[mask["file"]] = _png(Image.fromarray(mask.pop("mask").astype("uint8") * 255))
         files[f"{name}.json"] = _json(answer)
         return CaseResult(_head(read) | answer | {"file": f"{name}.json"}, files)
 
     return finish
+
+
+def _cam_masks(
+    study: Study, diagnosis: Diagnosis, saliency: Saliency, threshold: float
+) -> dict[str, dict[str, Any]]:
+    """The hot region of each view's decisive frame, with what a record says about it."""
+    from napari_clipmed.inference.hot_region import hot_region
+
+    found = {}
+    for view in saliency.maps:
+        frame = saliency.decisive_frame(view)
+        _, height, width = study.views[diagnosis.view_index[view]].pixels.shape
+        mask = hot_region(saliency, view, frame, (height, width), threshold)
+        found[view] = {
+            "mask": mask,
+            "frame_number": frame + 1,
+            "threshold": threshold,
+            "pixels": int(mask.sum()),
+        }
+    return found
 
 
 def _segment(read: ReadCase, study: Study, engine: Engine, progress: Progress) -> Callable[[], CaseResult]:

@@ -24,6 +24,7 @@ COMMAND_MODULES = (
     "export_results",
     "classify",
     "segment",
+    "mask_edit",
     "measure",
     "phantom",
     "train",

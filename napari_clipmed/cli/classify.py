@@ -20,6 +20,7 @@ from napari_clipmed.cli._common import (
     model_of,
     registry_of,
 )
+from napari_clipmed.errors import ClipmedError
 
 BAR = 24
 
@@ -34,6 +35,10 @@ def classify(
     out: Annotated[Path, typer.Option(help="Folder for a JSON file and an overlay of each study.")] = Path(
         "clipmed-classified"
     ),
+    cam_mask: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1, help="Also write each view's heat map as a mask, cut at this share."),
+    ] = None,
     results: Results = None,
     resume: Resume = False,
     with_paths: WithPaths = False,
@@ -58,6 +63,8 @@ def classify(
     method = "" if explain == "none" else explain
     if method:
         raw_method(method)
+    if cam_mask is not None and not method:
+        raise ClipmedError("There is no heat map to cut.", "Leave --explain none away, or --cam-mask.")
     entry = model_of(registry_of(workspace), "diagnosis", model)
     question = Question(
         "diagnosis",
@@ -67,6 +74,7 @@ def classify(
         device,
         precision,
         method,
+        threshold=cam_mask,
     )
     if only_measure:
         _show_measure(measure(paths, question), as_json)

@@ -11,10 +11,11 @@ from qtpy.QtWidgets import QPushButton, QWidget
 from napari_clipmed.gui.grey_brush import GreyBrush
 from napari_clipmed.gui.history_words import projected_words, title_of_label
 from napari_clipmed.gui.mask_edits import MaskEdits
+from napari_clipmed.gui.mask_records import TITLE_LENGTH
 from napari_clipmed.gui.piece_picker import PiecePicker
 from napari_clipmed.gui.shortcuts import keyed
 from napari_clipmed.gui.theme import say
-from napari_clipmed.gui.widgets.edit_controls import TITLE_LENGTH, EditControls, quietly
+from napari_clipmed.gui.widgets.edit_controls import EditControls, quietly
 from napari_clipmed.inference.mask_edit import Step
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import Kind, Study

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_clipmed.errors import ClipmedError
+from napari_clipmed.gui.mask_records import TITLE_LENGTH
 from napari_clipmed.gui.projections import Projections, Span
-from napari_clipmed.gui.widgets.edit_controls import TITLE_LENGTH
 from napari_clipmed.inference import mask_edit
 from napari_clipmed.inference.mask_edit import LARGEST_VALUE, PixelSize, Step
 from napari_clipmed.progress import Progress
@@ -139,12 +139,12 @@ class MaskEdits(QObject):
 
     def run(self, step: Step) -> None:
         """Smooth, grow, shrink, … the class in hand."""
-        value, size, title = self.value, self.size, self.title
+        value, size = self.value, self.size
 
         def change(labels: NDArray[Any]) -> NDArray[Any]:
             return mask_edit.put(labels, value, mask_edit.run_step(labels == value, step, size))
 
-        self._on_frame(str(step), change, lambda n: _told(f"{step}: {title}", n))
+        self._on_frame(str(step), change, lambda n: _told(_spoken(step), n))
 
     def split(self) -> None:
         """Give each piece of the class in hand a class of its own; the largest keeps it."""
@@ -316,6 +316,21 @@ MOST_PIECES = 12
 def _numbered(title: str, number: int) -> str:
     ending = f" {number}"
     return title[: TITLE_LENGTH - len(ending)] + ending
+
+
+DONE = {
+    "smooth": "Smoothed by",
+    "grow": "Grown by",
+    "shrink": "Shrunk by",
+    "keep-largest": "Only the largest piece kept",
+    "remove-small": "Pieces removed below",
+    "fill-holes": "Holes filled up to",
+}
+
+
+def _spoken(step: Step) -> str:
+    amount = "" if step.amount is None else f" {step.amount:g} {step.unit}"
+    return DONE[step.name] + amount
 
 
 def _told(what: str, n: int) -> str:

@@ -17,6 +17,21 @@ FIRST_VALUE = 2
 """Label value of the first sentence; 1 belongs to what is outlined or drawn without one ("finding")."""
 
 
+TITLE_LENGTH = 64
+"""The records keep no longer titles of classes."""
+
+
+def class_title(prompt: str) -> str:
+    """Title of a sentence's class: the sentence, without its middle where it is too long for the records.
+
+    Sentences differ most at their end, where they say the place.
+    """
+    if len(prompt) <= TITLE_LENGTH:
+        return prompt
+    head = TITLE_LENGTH // 3
+    return f"{prompt[:head].rstrip()} … {prompt[-(TITLE_LENGTH - head - 3) :].lstrip()}"
+
+
 @dataclass(frozen=True, eq=False)
 class Accepted:
     """A proposal that became editable labels.

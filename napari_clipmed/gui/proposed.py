@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.gui.mask_preview import DROPPED
+from napari_clipmed.gui.mask_records import Accepted
 from napari_clipmed.inference.mask_edit import Point, piece_at, summit, without_pieces
 from napari_clipmed.inference.results import MaskProposal
 
@@ -61,6 +62,10 @@ class Proposed:
         else:
             self.dropped.add(top)
         return True
+
+    def accepted(self, threshold: float, value: int) -> Accepted:
+        """What is remembered of it once it is written as a label."""
+        return Accepted(self.proposal, threshold, self.view_index, self.frame, value)
 
     def summary(self, threshold: float, where: str) -> str:
         """How large and how sure it is, and what the model was asked."""

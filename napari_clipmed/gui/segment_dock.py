@@ -16,14 +16,7 @@ from napari_clipmed.gui.edit_pane import EditPane
 from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.live_outline import LiveOutline
 from napari_clipmed.gui.mask_preview import MaskPreview
-from napari_clipmed.gui.mask_records import (
-    FIRST_VALUE,
-    Accepted,
-    MaskToSave,
-    PromptList,
-    record_prompt,
-    save_masks,
-)
+from napari_clipmed.gui.mask_records import MaskToSave, PromptList, class_title, record_prompt, save_masks
 from napari_clipmed.gui.piece_picker import PiecePicker
 from napari_clipmed.gui.prompt_reading import PromptReading
 from napari_clipmed.gui.proposed import Proposed
@@ -184,7 +177,7 @@ class SegmentDock(QWidget):
 
     def _outline(self, study: Study, index: int, frame: int, proposal: MaskProposal, title: str = "") -> None:
         """Show a proposal; the sentence is not kept before the person asks for it or takes the mask."""
-        title = title or proposal.prompt
+        title = title or class_title(proposal.prompt)
         self._proposed_now = Proposed(proposal, index, frame, title)
         self.proposal.propose(proposal.threshold, title, list(self.session.classes.values()))
         marks = self._proposed_now.marks(self.proposal.threshold)
@@ -281,7 +274,7 @@ class SegmentDock(QWidget):
             return
         if self.session.study is not None:
             self._keep_sentence(self.session.study)
-        self.prompts.remember(Accepted(now.proposal, threshold, index, now.frame, value))
+        self.prompts.remember(now.accepted(threshold, value))
         self._list_classes()
         self.sentences.put(value, title, self.prompts.colour_of(title))
         self.session.viewer.layers.selection.active = self.session.labels_layer(index)
@@ -389,7 +382,7 @@ class SegmentDock(QWidget):
     def _list_classes(self) -> None:
         self.prompts.adopt(self.session.classes)
         for value, title in sorted(self.session.classes.items()):
-            if value >= FIRST_VALUE:
+            if title in self.prompts.values:
                 self.sentences.put(value, title, self.prompts.colour_of(title))
         self.sentences_section.setVisible(self.sentences.count() > 0)
 

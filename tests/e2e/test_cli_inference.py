@@ -65,11 +65,18 @@ def film(path: Path) -> Path:
 
 def test_two_planes_given_as_files_are_one_study_with_an_overlay(call: Any, tmp_path: Path) -> None:
     files = biplane(tmp_path / "study")
-    code, out, err = call("classify", *files, "--model", "tiny-dsa", "--out", "answers", "--json")
+    code, out, err = call(
+        "classify", *files, "--model", "tiny-dsa", "--out", "answers", "--json", "--cam-mask", "0.5"
+    )
     assert code == 0, err
     answer = json.loads(out)
     assert len(answer["studies"]) == 1
     study = answer["studies"][0]
+    for found in study["cam_masks"].values():
+        mask = np.array(Image.open(Path("answers") / found["file"]))
+        assert set(np.unique(mask)) <= {0, 255}
+        assert int((mask > 0).sum()) == found["pixels"]
+    assert max(found["pixels"] for found in study["cam_masks"].values()) > 0  # the decisive frame is hot
     assert set(study["probabilities"]) == {"AP", "LA", "both"}
     assert sum(study["probabilities"]["both"].values()) == pytest.approx(1)
     assert study["synthetic"] is True

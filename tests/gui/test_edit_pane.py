@@ -275,3 +275,20 @@ def test_the_same_sentence_can_go_into_a_new_class(dock, session, qtbot):
         click(qtbot, dock.proposal.take_button)
     assert [session.classes[v] for v in (2, 3)] == ["lower left lung", "second look"]
     assert set(np.unique(session.labels_layer(0).data)) == {0, 2, 3}
+
+
+def test_a_long_sentence_has_a_title_that_the_records_can_keep(dock, session, qtbot):
+    session.show_study(film())
+    dock.prompt.live.setChecked(False)
+    prompt = "Bilateral pulmonary infection, two infected areas, middle lower left lung and upper right lung."
+    dock.prompt.box.put(prompt)
+    click(qtbot, dock.prompt.run_button)
+    wait_for(qtbot, lambda: dock.proposed is not None)
+    click(qtbot, dock.proposal.take_button)
+    title = session.classes[2]
+    assert len(title) <= 64
+    assert title.endswith("left lung and upper right lung.")
+    click(qtbot, dock.save_button)
+    wait_for(qtbot, lambda: dock.status.text().startswith("Saved"))
+    saved = session.store().revisions()[-1]
+    assert (saved.name, saved.prompt) == (title, prompt)

@@ -21,12 +21,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_clipmed.gui.mask_records import TITLE_LENGTH
 from napari_clipmed.gui.theme import SPACING, hint_label, named, wrapped_label
 
 SINGLE, PROJECTED = "this frame only", "frames, projected"
-TITLE_LENGTH = 64
-"""The records keep no longer titles."""
-
 NARROW = QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed
 
 
@@ -130,7 +128,7 @@ class EditControls(QWidget):
             box.setSizePolicy(*NARROW)
             self.tips[box] = "Frames that the mask is copied to or projected over"
         self.copy_button = self._button(
-            "Copy to them", "edit_copy", "The class in hand becomes the same on each of these frames"
+            "Copy to these frames", "edit_copy", "The class in hand becomes the same on each of these frames"
         )
 
     def _lay_out(self) -> None:
@@ -146,15 +144,18 @@ class EditControls(QWidget):
         column.addWidget(self.limit_note)
         grid = QGridLayout()
         grid.setSpacing(SPACING // 2)
-        rows: tuple[tuple[QWidget, ...], ...] = (
-            (self.amount, self.smooth_button, self.grow_button, self.shrink_button),
-            (self.area, self.small_button, self.holes_button),
-            (self.largest_button, self.split_button),
+        rows: tuple[tuple[tuple[QWidget, int], ...], ...] = (
+            ((self.amount, 4), (self.smooth_button, 3), (self.grow_button, 2), (self.shrink_button, 3)),
+            ((self.area, 4), (self.small_button, 4), (self.holes_button, 4)),
+            ((self.largest_button, 6), (self.split_button, 6)),
         )
         for number, row in enumerate(rows):
-            parts = 12 // len(row)
-            for place, part in enumerate(row):
-                grid.addWidget(part, number, parts * place, 1, parts)
+            place = 0
+            for part, width in row:
+                grid.addWidget(part, number, place, 1, width)
+                place += width
+        for place in range(12):
+            grid.setColumnStretch(place, 1)
         column.addLayout(grid)
         column.addLayout(_row(QLabel("Move to"), (self.target, 1)))
         column.addLayout(_row((self.move_button, 1), (self.piece_button, 1)))
@@ -163,8 +164,8 @@ class EditControls(QWidget):
         span.setContentsMargins(0, 0, 0, 0)
         span.setSpacing(SPACING // 2)
         span.addLayout(_row(QLabel("Mask of"), (self.span_box, 1)))
-        frames = _row(QLabel("Frames"), (self.first, 1), QLabel("to"), (self.last, 1), (self.copy_button, 2))
-        span.addLayout(frames)
+        span.addLayout(_row(QLabel("Frames"), (self.first, 1), QLabel("to"), (self.last, 1)))
+        span.addWidget(self.copy_button)
         column.addWidget(self.span_row)
         column.addWidget(self.heat_button)
         column.addWidget(self.note)

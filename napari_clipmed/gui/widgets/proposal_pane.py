@@ -22,9 +22,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_clipmed.gui.mask_records import TITLE_LENGTH
 from napari_clipmed.gui.shortcuts import keyed
 from napari_clipmed.gui.theme import hint_label, wrapped_label
-from napari_clipmed.gui.widgets.edit_controls import TITLE_LENGTH
 
 KEY_TAKE = "Alt+M"
 DEFAULT_OPACITY = 0.9
@@ -140,6 +140,9 @@ class ProposalPane(QWidget):
         self.picking.setChecked(False)
         self.title_box.clear()
         self.title_box.addItems([title, *(other for other in classes if other != title)])
+        line = self.title_box.lineEdit()
+        if line is not None:
+            line.setCursorPosition(0)
         self.threshold_slider.blockSignals(True)
         self.threshold_slider.setValue(round(100 * threshold))
         self.threshold_slider.blockSignals(False)

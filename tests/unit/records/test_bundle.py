@@ -30,7 +30,9 @@ def case(store: Store, study: Study) -> str:
     case = store.case_for(study)
     store.add_label(case, "IA", "accepted", "m", "Dr A", model_version="f" * 64, model_score=0.5)
     store.add_label(case, "MMD", "corrected", "m", "Dr B", "puff of smoke")
-    store.add_mask(case, 0, 2, np.eye(12, 10, dtype=bool), "nidus", name="nidus", author="Dr A", projected=(1, 3))
+    store.add_mask(
+        case, 0, 2, np.eye(12, 10, dtype=bool), "nidus", name="nidus", author="Dr A", projected=(1, 3)
+    )
     store.restore(store.revisions(case)[0], "Dr C")
     store.add_answer(case, "m", {"AP": {"MMD": 0.5, "IA": 0.5}})
     return case
