@@ -33,6 +33,7 @@ COMMAND_MODULES = (
     "models",
     "workspace",
     "history",
+    "pacs",
     "benchmark",
     "benchmark_window",
     "doctor",
