@@ -24,6 +24,15 @@ def open_folder(viewer: napari.Viewer) -> None:
     show_study_dock(viewer).ask_folder()
 
 
+def open_archive(viewer: napari.Viewer) -> None:
+    """Open the dialog of the hospital's archive, with the Study dock beside."""
+    from napari_clipmed.gui.pacs_dialog import PacsButton
+
+    button = show_study_dock(viewer).findChild(PacsButton)
+    if button is not None:
+        button.show_dialog()
+
+
 def add_docks(viewer: napari.Viewer) -> dict[str, object]:
     """Put all docks as tabs on the right and the time strip under the image, Study in front.
 

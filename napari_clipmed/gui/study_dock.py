@@ -26,6 +26,7 @@ from napari_clipmed.gui.export_menu import EXPORT_KEY, ExportButton
 from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.layers import Role
 from napari_clipmed.gui.overrules_pane import OverrulesPane
+from napari_clipmed.gui.pacs_dialog import PacsButton
 from napari_clipmed.gui.playback import ensure_strip
 from napari_clipmed.gui.records_banners import RecordsBanners
 from napari_clipmed.gui.samples import SAMPLES, make_sample
@@ -117,6 +118,7 @@ class StudyDock(QWidget):
         fill_dock(
             self,
             self._open_buttons(),
+            PacsButton(self.session),
             JobBar(self.session.jobs, [OPEN_KEY, EXPORT_KEY]),
             self.failure,
             self.note,

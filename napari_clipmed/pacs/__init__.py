@@ -1,1 +1,1 @@
-"""The archive of a hospital (PACS) over DICOMweb or DIMSE: ask what it has, retrieve studies, store results."""
+"""The archive of a hospital (PACS) over DICOMweb or DIMSE: what it has, studies from it, results to it."""

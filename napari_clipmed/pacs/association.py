@@ -68,9 +68,10 @@ class Guard:
         pynetdicom trusts the length that a unit claims and waits for ever for its end.
         """
         transport = happening.assoc.dul.socket
-        if transport is not None and transport.socket is not None:
-            transport.socket.settimeout(self.silence_s)
-            transport.recv = lambda size: self._receive(transport.socket, size)
+        line = transport.socket if transport is not None else None
+        if transport is not None and line is not None:
+            line.settimeout(self.silence_s)
+            transport.recv = lambda size: self._receive(line, size)  # type: ignore[method-assign,assignment]
 
     def _receive(self, line: socket.socket, size: int) -> bytearray:
         self.received += size
@@ -104,7 +105,7 @@ class Guard:
             raise PacsError(
                 f"{server.name} sent more than can be received "
                 f"({self.most / 2**20:,.0f} MiB); the transfer was stopped.",
-                "Close other programs if the images are as large as that, or tell whoever looks after the server.",
+                "Close other programs if images are that large, or tell whoever looks after the server.",
             )
 
 
@@ -136,11 +137,12 @@ def associated(
     refusal: list[A_ASSOCIATE] = []
 
     def note(happening: Happening) -> None:
-        if isinstance(happening.primitive, A_ASSOCIATE):
-            refusal.append(happening.primitive)
+        said = getattr(happening, "primitive", None)
+        if isinstance(said, A_ASSOCIATE):
+            refusal.append(said)
 
     guard.check(server)
-    tls = (_tls(server), server.host) if server.tls else None
+    tls = (server.trusted(), server.host) if server.tls else None
     association = entity(server, timeouts).associate(
         server.host,
         server.port,
@@ -185,15 +187,6 @@ def gone(server: Server, guard: Guard) -> PacsError:
     )
 
 
-def _tls(server: Server) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=server.ca_file or None)
-    except (ssl.SSLError, OSError) as error:
-        raise PacsError(
-            f"{server.ca_file} holds no certificates.", "Name a PEM file with the CA certificate."
-        ) from error
-
-
 def _why_not(server: Server, refusal: A_ASSOCIATE | None, timeouts: Timeouts) -> PacsError:
     """Why there is no association: what the server said, or what an attempt to connect meets."""
     if refusal is not None:
@@ -201,7 +194,7 @@ def _why_not(server: Server, refusal: A_ASSOCIATE | None, timeouts: Timeouts) ->
     try:
         with socket.create_connection((server.host, server.port), timeouts.connect) as line:
             if server.tls:
-                with _tls(server).wrap_socket(line, server_hostname=server.host):
+                with server.trusted().wrap_socket(line, server_hostname=server.host):
                     pass
     except ssl.SSLCertVerificationError:
         return untrusted(server)
@@ -213,7 +206,7 @@ def _why_not(server: Server, refusal: A_ASSOCIATE | None, timeouts: Timeouts) ->
         return unreachable(server, "cannot be reached")
     return PacsError(
         f"{server.name} took the connection but agreed to no association.",
-        "Check that this is its DICOM port, and whether it wants TLS; it may also not offer what was asked for.",
+        "Check that this is its DICOM port, whether it wants TLS, and whether it offers this at all.",
     )
 
 
@@ -228,7 +221,7 @@ def _rejected(server: Server, refusal: A_ASSOCIATE) -> PacsError:
     if reason == (1, 3):
         return PacsError(
             f"{server.name} does not know the AE title {server.calling_ae}.",
-            f"Ask whoever looks after the server to let {server.calling_ae} in from this computer (--calling).",
+            f"Ask whoever looks after the server to let {server.calling_ae} in (--calling).",
         )
     return PacsError(
         f"{server.name} refused the association (source {reason[0]}, reason {reason[1]}).",

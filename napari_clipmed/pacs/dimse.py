@@ -6,11 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
-from pydicom import Dataset
-from pynetdicom import build_context, build_role, evt, sop_class
+from pydicom import Dataset, uid
+from pynetdicom import build_context, build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event as Happening
 from pynetdicom.presentation import PresentationContext
 
@@ -34,29 +35,29 @@ from napari_clipmed.pacs.words import (
 )
 from napari_clipmed.progress import Progress
 
-FIND = sop_class.StudyRootQueryRetrieveInformationModelFind
-GET = sop_class.StudyRootQueryRetrieveInformationModelGet
-MOVE = sop_class.StudyRootQueryRetrieveInformationModelMove
+VERIFICATION = "1.2.840.10008.1.1"
+FIND, MOVE, GET = (f"1.2.840.10008.5.1.4.1.2.2.{operation}" for operation in (1, 2, 3))
+"""Study Root Query/Retrieve Information Model (PS3.4, C.6.2)."""
 
 STORED = (
-    sop_class.XRayAngiographicImageStorage,
-    sop_class.EnhancedXAImageStorage,
-    sop_class.XRayRadiofluoroscopicImageStorage,
-    sop_class.EnhancedXRFImageStorage,
-    sop_class.ComputedRadiographyImageStorage,
-    sop_class.DigitalXRayImageStorageForPresentation,
-    sop_class.DigitalXRayImageStorageForProcessing,
-    sop_class.SecondaryCaptureImageStorage,
-    sop_class.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-    sop_class.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-    sop_class.MultiFrameTrueColorSecondaryCaptureImageStorage,
-    sop_class.SegmentationStorage,
-    sop_class.BasicTextSRStorage,
-    sop_class.EnhancedSRStorage,
-    sop_class.ComprehensiveSRStorage,
-    sop_class.Comprehensive3DSRStorage,
-    sop_class.KeyObjectSelectionDocumentStorage,
-    sop_class.GrayscaleSoftcopyPresentationStateStorage,
+    uid.XRayAngiographicImageStorage,
+    uid.EnhancedXAImageStorage,
+    uid.XRayRadiofluoroscopicImageStorage,
+    uid.EnhancedXRFImageStorage,
+    uid.ComputedRadiographyImageStorage,
+    uid.DigitalXRayImageStorageForPresentation,
+    uid.DigitalXRayImageStorageForProcessing,
+    uid.SecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    uid.SegmentationStorage,
+    uid.BasicTextSRStorage,
+    uid.EnhancedSRStorage,
+    uid.ComprehensiveSRStorage,
+    uid.Comprehensive3DSRStorage,
+    uid.KeyObjectSelectionDocumentStorage,
+    uid.GrayscaleSoftcopyPresentationStateStorage,
 )
 """What a study of angiograms or films holds; a server sends only what was agreed on beforehand."""
 
@@ -79,7 +80,7 @@ _SERIES_KEYS = ("SeriesInstanceUID", "Modality", "SeriesDescription", "NumberOfS
 
 
 class DimseLink:
-    """Associations with a DIMSE server; see `link.Link`. Those for finding and fetching stay open meanwhile."""
+    """Associations with a DIMSE server; see `link.Link`. Two stay open: for finding and for fetching."""
 
     def __init__(self, server: Server, progress: Progress, timeouts: Timeouts) -> None:
         self._server, self._timeouts = server, timeouts
@@ -99,7 +100,7 @@ class DimseLink:
 
     def echo(self) -> None:
         """See `link.Link`."""
-        with self._associated([build_context(sop_class.Verification)]) as association:
+        with self._associated([build_context(VERIFICATION)]) as association:
             if getattr(association.send_c_echo(), "Status", None) != 0:
                 raise gone(self._server, self._guard)
 
@@ -251,17 +252,17 @@ class DimseLink:
             listener = ae.start_server(("", self._server.listen_port), block=False, evt_handlers=handlers)
         except OSError as error:
             raise PacsError(
-                f"Port {self._server.listen_port} of this computer, where {self._server.name} should send to, "
-                "is in use.",
-                "Close the other program, or choose another --listen port and tell whoever looks after the server.",
+                f"{self._server.name} should send to port {self._server.listen_port} of this computer, "
+                "but the port is in use.",
+                "Close the other program, or agree on another --listen port with whoever looks after it.",
             ) from error
         if listener is not None:
             self._open.callback(listener.shutdown)
 
     def _land(self, happening: Happening) -> int:
         """Handler of ``EVT_C_STORE``; 0xA900 says that the instance is not the one asked for."""
-        landing = self._landing
-        if landing is None or str(happening.request.AffectedSOPInstanceUID) != landing.wanted.sop_uid:
+        landing, request = self._landing, cast("C_STORE", happening.request)
+        if landing is None or str(request.AffectedSOPInstanceUID) != landing.wanted.sop_uid:
             return 0xA900
         try:
             landing.path.write_bytes(happening.encoded_dataset())
@@ -282,8 +283,8 @@ class DimseLink:
         if code == 0xA801:
             raise PacsError(
                 f"{name} does not know {self._server.calling_ae} as a place to send to.",
-                f"Ask whoever looks after it to enter {self._server.calling_ae} with the address of this computer "
-                f"and port {self._server.listen_port}.",
+                f"Ask whoever looks after it to enter {self._server.calling_ae} "
+                f"with the address of this computer and port {self._server.listen_port}.",
             )
         if not landing.arrived.wait(ARRIVAL_S if code == 0 and self._server.route == "move" else 0):
             self._guard.check(self._server)

@@ -17,8 +17,8 @@ from napari_clipmed.progress import Progress
 class Link(Protocol):
     """A connection to an archive; leave it through ``with``.
 
-    Everything raises `PacsError` where the server is gone, refuses or answers nonsense, `InstanceRefused` where
-    this is true of one instance only, and `Cancelled` soon after the progress was cancelled.
+    Everything raises `PacsError` where the server is gone, refuses or answers nonsense, `InstanceRefused`
+    where this is true of one instance only, and `Cancelled` soon after the progress was cancelled.
     """
 
     def __enter__(self) -> Self: ...
@@ -50,6 +50,8 @@ def connect(server: Server, progress: Progress | None = None, timeouts: Timeouts
     """The link that fits a server; nothing is sent before it is asked something."""
     _silence_libraries()
     progress, timeouts = progress or Progress(), timeouts or Timeouts()
+    if server.ca_file:
+        server.trusted()
     if server.url:
         from napari_clipmed.pacs.web import WebLink
 
@@ -67,7 +69,7 @@ def newest_first(studies: list[StudyRow], most: int) -> Found:
 
 
 def _silence_libraries() -> None:
-    """Keep the libraries' remarks out of all logs: they quote addresses with the patient's id in the query."""
+    """Keep the libraries' remarks out of all logs: they quote the patient's id from the query."""
     from pynetdicom import _config
 
     _config.LOG_HANDLER_LEVEL = "none"

@@ -1,4 +1,4 @@
-"""DICOM objects as bytes and back, checked: is a file what was asked for, can an object be sent?"""
+"""DICOM objects as bytes and back, with a look at whether they are what they should be."""
 
 from __future__ import annotations
 

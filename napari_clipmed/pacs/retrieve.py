@@ -124,7 +124,7 @@ def _retrieve_study(
 
 
 def _settle(apart: Path, final: Path) -> None:
-    """Move a study to its place: at one stroke, or, where it has grown since, file by file, each of them whole."""
+    """Move a study to its place at one stroke; where it has grown since, file by file, each whole."""
     if not final.exists():
         apart.replace(final)
         return

@@ -1,4 +1,4 @@
-"""Results into an archive: SEG and SR beside the study that they are about, never beside another patient's."""
+"""Results into an archive: SEG and SR beside the study that they are about, and no other."""
 
 from __future__ import annotations
 
@@ -70,5 +70,5 @@ def _check_study(link: Link, server: Server, study_uid: str, patients: set[str],
     if there and any(patient != there[0].patient_id.strip() for patient in patients):
         raise PacsError(
             f"{server.name} has this study under another patient id than these results; nothing was sent.",
-            "Retrieve the study anew, and make the results from that.",
+            "Results without identity belong to no patient: export them for the archive (--with-identity).",
         )

@@ -1,9 +1,10 @@
-"""Servers as data: where they are and who we are to them, kept in the person's own folder without passwords."""
+"""Servers as data: where they are and who we are to them, in the person's own folder; no passwords."""
 
 from __future__ import annotations
 
 import json
 import re
+import ssl
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,6 @@ class Server:
                 "Give --url for DICOMweb, or --host, --port and --called for DIMSE.",
             )
         self._check_web() if self.url else self._check_dimse()
-        if self.ca_file and not Path(self.ca_file).is_file():
-            raise PacsError(
-                f"The certificate file {self.ca_file} of the server {self.name} is not there.",
-                "Name the PEM file that whoever looks after the server gave you.",
-            )
 
     def _check_web(self) -> None:
         try:
@@ -140,6 +136,22 @@ class Server:
     def keyring_service(self) -> str:
         """Name under which the keyring keeps the password: a server that moves does not get the old one."""
         return f"napari-clipmed {self.place}"
+
+    def trusted(self) -> ssl.SSLContext:
+        """Whom to trust: the certificates of `ca_file`, or of the system; never everybody.
+
+        Raises
+        ------
+        PacsError
+            When the file is not there or holds no certificates.
+        """
+        try:
+            return ssl.create_default_context(cafile=self.ca_file or None)
+        except OSError as error:  # an SSLError is one
+            raise PacsError(
+                f"The certificate file {self.ca_file} of {self.name} is not there, or holds no certificates.",
+                "Name the PEM file that whoever looks after the server gave you (--ca).",
+            ) from error
 
     def password(self) -> str | None:
         """The password of `user` from ``CLIPMED_PACS_PASSWORD_<NAME>``, its general form, or the keyring."""
@@ -203,6 +215,7 @@ def add_server(home: Path, server: Server, *, replace: bool = False) -> None:
     PacsError
         When one of that name is there already and may not be replaced.
     """
+    server.trusted()
     servers = read_servers(home)
     others = [other for other in servers if other.name != server.name]
     if len(others) < len(servers) and not replace:

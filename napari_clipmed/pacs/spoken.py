@@ -8,7 +8,7 @@ HEADINGS = ("Date", "Patient", "ID", "Modality", "Study", "Series", "Images")
 
 
 def cells(row: StudyRow) -> list[str]:
-    """A study as a line of a table under `HEADINGS`; a question mark for a count that the server does not tell."""
+    """A study as a line under `HEADINGS`; a question mark for a count that the server does not tell."""
     counts = ["?" if count is None else str(count) for count in (row.series, row.instances)]
     name = row.patient_name.rstrip("^").replace("^", ", ", 1).replace("^", " ")
     return [_day(row.study_date), name, row.patient_id, "/".join(row.modalities), row.description, *counts]

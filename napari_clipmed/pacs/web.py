@@ -1,7 +1,8 @@
 """DICOMweb (PS3.18): QIDO-RS, WADO-RS and STOW-RS over requests, streamed to disk within bounds.
 
-`dicomweb-client` was tried first. It holds each instance in memory several times over, sets no bound to an answer,
-parses and writes anew what it was given, and cannot be stopped amid a transfer; so requests is used directly.
+`dicomweb-client` (0.61) does not fit: it holds each instance in memory several times over, sets no bound to
+an answer, parses and writes anew what it was given, loses why a server refuses to store, and cannot be
+stopped amid a transfer. So requests is used directly.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class WebLink:
                     f"Store it with `napari-clipmed pacs password {server.name}`, "
                     "or set CLIPMED_PACS_PASSWORD.",
                 )
-            self._session.auth = (server.user.encode(), password.encode())
+            # bytes: of text, requests takes letters outside Latin-1 as an error
+            self._session.auth = (server.user.encode(), password.encode())  # type: ignore[assignment]
 
     def __enter__(self) -> Self:
         return self
@@ -172,7 +174,7 @@ class WebLink:
                 because = "" if reason is None else f", reason 0x{reason:04X}"
                 raise InstanceRefused(
                     f"{self._server.name} did not take the object (HTTP {answer.status_code}{because}).",
-                    "Ask whoever looks after the server whether it takes SEG and SR, and whether you may store.",
+                    "Ask whoever looks after the server whether it takes SEG and SR, and lets us store.",
                 )
 
     def _search(self, where: str, asked: dict[str, str]) -> list[Item]:
@@ -230,7 +232,7 @@ class WebLink:
             size += len(chunk)
             if size > most:
                 raise PacsError(
-                    f"{self._server.name} answered with more than {most / 2**20:,.0f} MiB; nothing of it was kept.",
+                    f"{self._server.name} answered with more than {most / 2**20:,.0f} MiB; it was not kept.",
                     "Narrow the search, or tell whoever looks after the server.",
                 )
             yield chunk
@@ -301,7 +303,7 @@ def _write_first_part(boundary: bytes, chunks: Iterable[bytes], file: BinaryIO) 
 
 
 def _query_string(asked: dict[str, str]) -> str:
-    """Keys of a search, with wildcards as they are: older Orthanc servers take a percent sign for part of a name.
+    """Keys of a search, with wildcards as they are: older Orthanc servers do not decode percent signs.
 
     They cannot be asked for a caret at all, since it must be written so; any letter in its place will do.
     """
@@ -377,7 +379,8 @@ def _not_let_in(server: Server, status: int) -> PacsError:
         return PacsError(f"{server.name} asks for a user and a password.", "Name the user with --user.")
     return PacsError(
         f"{server.name} refused the password of {server.user} (HTTP 401).",
-        f"Store the right one with `napari-clipmed pacs password {server.name}`, or set CLIPMED_PACS_PASSWORD.",
+        f"Store the right one with `napari-clipmed pacs password {server.name}`, "
+        "or set CLIPMED_PACS_PASSWORD.",
     )
 
 
@@ -385,8 +388,8 @@ def untrusted(server: Server) -> PacsError:
     """The error for a certificate that nobody known vouches for."""
     return PacsError(
         f"The certificate of {server.name} is not trusted, so nothing was asked and no password was sent.",
-        "Ask whoever looks after the server for its CA certificate (a PEM file), compare its fingerprint with "
-        "theirs, and name it: --ca FILE. Certificates are always verified.",
+        "Ask whoever looks after the server for its CA certificate (a PEM file), compare fingerprints, "
+        "and name it: --ca FILE. Certificates are always verified.",
     )
 
 

@@ -92,9 +92,13 @@ def test_a_server_that_takes_the_call_and_says_nothing(orthanc, kind):
     assert silent.value.hint
 
 
+def link_to(port):
+    return connect(Server("x", url=f"http://127.0.0.1:{port}/"))
+
+
 def http(body: bytes, kind: str = "application/dicom+json", status: str = "200 OK") -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    return head.encode() + body
+    fields = f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close"
+    return f"HTTP/1.1 {status}\r\n{fields}\r\n\r\n".encode() + body
 
 
 @pytest.mark.parametrize(
@@ -102,9 +106,12 @@ def http(body: bytes, kind: str = "application/dicom+json", status: str = "200 O
     [b"<html>login</html>", b"[" * 100_000, b"[1, 2]", b"\xff\xfe", b'"text"', b'[{"0020000D": {"Value": '],
 )
 def test_an_answer_that_is_no_list_of_studies(body):
-    with answering(http(body)) as port, connect(Server("x", url=f"http://127.0.0.1:{port}/")) as link:
-        with pytest.raises(PacsError, match="something else than a DICOM list"):
-            link.find(Query())
+    with (
+        answering(http(body)) as port,
+        link_to(port) as link,
+        pytest.raises(PacsError, match="something else than a DICOM list"),
+    ):
+        link.find(Query())
 
 
 @pytest.mark.parametrize(
@@ -112,19 +119,20 @@ def test_an_answer_that_is_no_list_of_studies(body):
 )
 def test_odd_elements_of_a_list_are_passed_over(element):
     items = [{"0020000D": {"vr": "UI", "Value": ["1.2.3"]}, "00100010": element, "00201208": element}]
-    with answering(http(json.dumps(items).encode())) as port:
-        with connect(Server("x", url=f"http://127.0.0.1:{port}/")) as link:
-            (study,) = link.find(Query(modalities=())).studies
+    with answering(http(json.dumps(items).encode())) as port, link_to(port) as link:
+        (study,) = link.find(Query(modalities=())).studies
     assert study.study_uid == "1.2.3" and study.instances in (None, 7)
 
 
 def test_a_list_without_end_is_not_swallowed(monkeypatch):
     monkeypatch.setattr(web, "MOST_ANSWER_BYTES", 2**20)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n["
-    with answering(head, b"[" * 65536, times=10_000) as port:
-        with connect(Server("x", url=f"http://127.0.0.1:{port}/")) as link:
-            with pytest.raises(PacsError, match="more than 1 MiB"):
-                link.find(Query())
+    with (
+        answering(head, b"[" * 65536, times=10_000) as port,
+        link_to(port) as link,
+        pytest.raises(PacsError, match="more than 1 MiB"),
+    ):
+        link.find(Query())
 
 
 def multipart(content: bytes, parts: int = 1) -> bytes:
@@ -155,16 +163,18 @@ MULTIPART = 'multipart/related; type="application/dicom"; boundary=b'
     ],
 )
 def test_an_image_that_is_none_is_refused(tmp_path, answer, said):
-    with answering(answer) as port, connect(Server("x", url=f"http://127.0.0.1:{port}/")) as link:
-        with pytest.raises(InstanceRefused, match=said):
-            link.fetch(InstanceRef("1.2", "1.2.3", "1.2.3.4"), tmp_path / "image.dcm")
+    with answering(answer) as port, link_to(port) as link, pytest.raises(InstanceRefused, match=said):
+        link.fetch(InstanceRef("1.2", "1.2.3", "1.2.3.4"), tmp_path / "image.dcm")
 
 
 def test_another_instance_than_the_one_asked_for_is_refused(tmp_path, archive):
     answer = http(multipart(archive.film_file.read_bytes()), MULTIPART)
-    with answering(answer) as port, connect(Server("x", url=f"http://127.0.0.1:{port}/")) as link:
-        with pytest.raises(InstanceRefused, match="another instance"):
-            link.fetch(InstanceRef(archive.film, "1.2.3", "1.2.3.4"), tmp_path / "image.dcm")
+    with (
+        answering(answer) as port,
+        link_to(port) as link,
+        pytest.raises(InstanceRefused, match="another instance"),
+    ):
+        link.fetch(InstanceRef(archive.film, "1.2.3", "1.2.3.4"), tmp_path / "image.dcm")
 
 
 def test_dimse_nonsense_and_floods_end_at_once():

@@ -61,7 +61,9 @@ def test_studies_are_found_with_their_counts(server, archive):
         ({"patient_name": "nobody"}, None),
     ],
 )
-def test_a_query_narrows_the_list(server, archive, query, found):
+@pytest.mark.parametrize("kind", ["web", "dimse"])
+def test_a_query_narrows_the_list(orthanc, archive, kind, query, found):
+    server = orthanc.web() if kind == "web" else orthanc.dimse()
     assert [study.study_uid for study in find(server, **query)] == (
         [getattr(archive, found)] if found else []
     )
