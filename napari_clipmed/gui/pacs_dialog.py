@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 FIRST = "Search for studies. Empty fields find everything of the modalities named; * stands for any text."
 NO_SERVER = "No server is known yet. Add the first one; whoever looks after the archive knows what to enter."
+DATE_TIP = "A day (20240131) or a range (20240101-20240131; either end may be left open)"
 NOTHING = "Nothing matches. Ask for less, or for other modalities."
 KEPT = "Stopped. What has come is kept apart; Retrieve goes on where it stopped."
 SEND_TIP = (
@@ -152,7 +153,7 @@ class PacsDialog(QDialog):
         asked = (
             ("patient_name", "Patient", "FAMILY^GIVEN"),
             ("patient_id", "ID", ""),
-            ("study_date", "Date", "20240131 or 20240101-20240131"),
+            ("study_date", "Date", "20240101-20240131"),
             ("modalities", "Modalities", "empty: all"),
             ("accession", "Accession", ""),
         )
@@ -160,6 +161,7 @@ class PacsDialog(QDialog):
             field = named(QLineEdit(), f"pacs_{key}")
             field.setPlaceholderText(example)
             field.setMaxLength(64)
+            field.setToolTip(DATE_TIP if key == "study_date" else "")
             field.returnPressed.connect(self.search)
             label = QLabel(title)
             label.setStyleSheet(f"QLabel {{ color: {TEXT_QUIET}; }}")

@@ -19,7 +19,6 @@ from napari_clipmed.gui.pacs_server_form import ServerForm  # noqa: E402
 from napari_clipmed.gui.study_dock import StudyDock  # noqa: E402
 from napari_clipmed.pacs.link import connect  # noqa: E402
 from napari_clipmed.pacs.servers import add_server, read_servers  # noqa: E402
-from napari_clipmed.records.words import Verdict  # noqa: E402
 
 __all__ = ["_orthanc", "orthanc"]
 
@@ -121,7 +120,7 @@ def test_from_a_search_to_results_in_the_archive(
     assert "Nothing was saved" in dialog.failure.message
     session = dock.session
     store = session.store()
-    store.set_label(store.case_for(session.study), "MMD", verdict=Verdict.CORRECTED, author="ab")
+    store.add_label(store.case_for(session.study), "MMD", "corrected", author="AB")
     click(dialog, "send")
     done(qtbot, dock)
     assert "stored 1 of 1" in dialog.note.text(), dialog.failure.message
