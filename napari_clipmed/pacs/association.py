@@ -21,7 +21,7 @@ from pynetdicom.presentation import PresentationContext
 
 from napari_clipmed.errors import Cancelled
 from napari_clipmed.pacs.servers import Server
-from napari_clipmed.pacs.web import unreachable, untrusted
+from napari_clipmed.pacs.refusals import unreachable, untrusted
 from napari_clipmed.pacs.words import MOST_INSTANCE_BYTES, PacsError, Timeouts
 from napari_clipmed.progress import Progress
 
@@ -83,6 +83,8 @@ class Guard:
         while len(content) < size:
             if self.stopped or time.monotonic() - heard > self.silence_s:
                 raise OSError("stopped, or the peer fell silent")
+            if line.fileno() < 0:
+                raise OSError("closed by ourselves meanwhile")
             waiting = isinstance(line, ssl.SSLSocket) and line.pending()
             if waiting or select.select([line], [], [], LOOK_EVERY_S)[0]:
                 piece = line.recv(min(65536, size - len(content)))
@@ -154,16 +156,18 @@ def associated(
     )
     over = Event()
 
-    def stop_when_asked() -> None:
+    def watch() -> None:
         while not over.wait(LOOK_EVERY_S):
-            if guard.stopped:
+            if guard.stopped and association.is_established:
                 association.abort()
+            if not association.is_alive():
+                _let_go(association)
                 return
 
     if not association.is_established:
         guard.check(server)
         raise _why_not(server, refusal[-1] if association.is_rejected and refusal else None, timeouts)
-    watcher = Thread(target=stop_when_asked, name="clipmed association", daemon=True)
+    watcher = Thread(target=watch, name="clipmed association", daemon=True)
     watcher.start()
     try:
         yield association
@@ -172,6 +176,16 @@ def associated(
         watcher.join()
         if association.is_established:
             association.release()
+
+
+def _let_go(association: Association) -> None:
+    """End every wait for an association whose own thread has ended.
+
+    A request that is made at the moment when the association is aborted may wait for ever: pynetdicom 3.0 waits
+    until that thread pauses, and looks for no other end.
+    """
+    association._is_paused = True
+    association.dimse.msg_queue.put((None, None))
 
 
 def gone(server: Server, guard: Guard) -> PacsError:

@@ -145,6 +145,7 @@ class DimseLink:
 
     def fetch(self, wanted: InstanceRef, path: Path) -> None:
         """See `link.Link`."""
+        self._guard.check(self._server)
         association = self._for_fetching()
         landing = self._landing = _Landing(wanted, path)
         self._guard.began()
@@ -201,6 +202,7 @@ class DimseLink:
 
     def _ask(self, level: str, keys: dict[str, str], most: int) -> list[Dataset]:
         """Answers to one C-FIND, at most so many; further ones are not waited for."""
+        self._guard.check(self._server)
         if self._finding is None or not self._finding.is_established:
             self._finding = self._open.enter_context(self._associated([build_context(FIND)]))
         self._guard.began()

@@ -26,6 +26,7 @@ from python_multipart.multipart import parse_options_header
 from napari_clipmed.errors import Cancelled
 from napari_clipmed.pacs.link import newest_first
 from napari_clipmed.pacs.part10 import check_instance, encoded
+from napari_clipmed.pacs.refusals import broken_line, http_refusal, not_let_in
 from napari_clipmed.pacs.servers import Server
 from napari_clipmed.pacs.words import (
     MOST_ANSWER_BYTES,
@@ -150,7 +151,7 @@ class WebLink:
         accept = f'multipart/related; type="{PART10}"; transfer-syntax=*'
         with self._asked("GET", where, {"Accept": accept}) as answer:
             if answer.status_code != 200:
-                raise InstanceRefused(_refusal(self._server, answer), "Ask for the study again later.")
+                raise InstanceRefused(http_refusal(self._server, answer), "Ask for the study again later.")
             with path.open("wb") as file:
                 self._receive(answer, file)
         check_instance(path, wanted)
@@ -182,7 +183,9 @@ class WebLink:
             if answer.status_code == 204:
                 return []
             if answer.status_code != 200:
-                raise PacsError(_refusal(self._server, answer), "Check the address of its DICOMweb services.")
+                raise PacsError(
+                    http_refusal(self._server, answer), "Check the address of its DICOMweb services."
+                )
             content = self._whole(answer, MOST_ANSWER_BYTES)
         try:
             return _items(content)
@@ -216,10 +219,10 @@ class WebLink:
                 timeout=(self._timeouts.connect, self._timeouts.answer),
             ) as answer:
                 if answer.status_code in (401, 403):
-                    raise _not_let_in(self._server, answer.status_code)
+                    raise not_let_in(self._server, answer.status_code)
                 yield answer
         except requests.RequestException as error:
-            raise _explained(self._server, error) from None  # its own words quote what was searched for
+            raise broken_line(self._server, error) from None  # its own words quote what was searched for
 
     def _whole(self, answer: requests.Response, most: int) -> bytes:
         return b"".join(self._chunks(answer, most))
@@ -359,56 +362,3 @@ def _count(item: Item, keyword: str) -> int | None:
         return int(_text(item, keyword))
     except ValueError:
         return None
-
-
-def _refusal(server: Server, answer: requests.Response) -> str:
-    reasons = {404: "does not know what was asked for", 500: "met an error of its own", 503: "is too busy"}
-    said = reasons.get(answer.status_code, "refused")
-    if 300 <= answer.status_code < 400:
-        said = "points to another address"
-    return f"{server.name} {said} (HTTP {answer.status_code})."
-
-
-def _not_let_in(server: Server, status: int) -> PacsError:
-    if status == 403:
-        return PacsError(
-            f"{server.name} does not allow this (HTTP 403).",
-            "Ask whoever looks after it for the right to do so.",
-        )
-    if not server.user:
-        return PacsError(f"{server.name} asks for a user and a password.", "Name the user with --user.")
-    return PacsError(
-        f"{server.name} refused the password of {server.user} (HTTP 401).",
-        f"Store the right one with `napari-clipmed pacs password {server.name}`, "
-        "or set CLIPMED_PACS_PASSWORD.",
-    )
-
-
-def untrusted(server: Server) -> PacsError:
-    """The error for a certificate that nobody known vouches for."""
-    return PacsError(
-        f"The certificate of {server.name} is not trusted, so nothing was asked and no password was sent.",
-        "Ask whoever looks after the server for its CA certificate (a PEM file), compare fingerprints, "
-        "and name it: --ca FILE. Certificates are always verified.",
-    )
-
-
-def _explained(server: Server, error: requests.RequestException) -> PacsError:
-    """A sentence about a line that failed; none of the libraries' own words, which hold the query."""
-    if isinstance(error, requests.exceptions.SSLError):
-        return untrusted(server)
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return unreachable(server, "does not answer")
-    if isinstance(error, requests.exceptions.Timeout) or "Read timed out" in str(error):
-        return PacsError(f"{server.name} fell silent.", "Try again; what came so far is kept.")
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return PacsError(f"{server.name} went away amid an answer.", "Try again; what came so far is kept.")
-    return unreachable(server, "cannot be reached")
-
-
-def unreachable(server: Server, how: str) -> PacsError:
-    """The error for a server that is not there."""
-    return PacsError(
-        f"{server.name} ({server.place}) {how}.",
-        "Check the network and the address; hospitals often let only known computers through.",
-    )
