@@ -20,8 +20,8 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
 from napari_clipmed.errors import Cancelled
-from napari_clipmed.pacs.servers import Server
 from napari_clipmed.pacs.refusals import unreachable, untrusted
+from napari_clipmed.pacs.servers import Server
 from napari_clipmed.pacs.words import MOST_INSTANCE_BYTES, PacsError, Timeouts
 from napari_clipmed.progress import Progress
 
@@ -181,8 +181,8 @@ def associated(
 def _let_go(association: Association) -> None:
     """End every wait for an association whose own thread has ended.
 
-    A request that is made at the moment when the association is aborted may wait for ever: pynetdicom 3.0 waits
-    until that thread pauses, and looks for no other end.
+    A request made at the moment when the association is aborted may wait for ever: pynetdicom 3.0 waits until
+    that thread pauses, and looks for no other end.
     """
     association._is_paused = True
     association.dimse.msg_queue.put((None, None))

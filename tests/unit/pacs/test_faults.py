@@ -11,10 +11,13 @@ from threading import Timer
 import pytest
 from fault_proxy import Fault, answering, line_to, listening
 from orthanc_server import PASSWORD
+from pydicom import Dataset
+from pynetdicom import build_context
 from small_archive import result_for
 
 from napari_clipmed.errors import Cancelled
 from napari_clipmed.pacs import association, web
+from napari_clipmed.pacs.dimse import FIND
 from napari_clipmed.pacs.link import connect
 from napari_clipmed.pacs.retrieve import UNFINISHED, retrieve, study_folder
 from napari_clipmed.pacs.send import send
@@ -78,6 +81,18 @@ def test_a_transfer_is_cancelled_while_the_server_is_silent(orthanc, archive, tm
     if kind == "dimse":
         assert isinstance(stopped.value, Cancelled)
     assert not study_folder(tmp_path, archive.run).exists()
+
+
+def test_a_request_made_while_its_association_is_aborted_does_not_wait_for_ever(orthanc):
+    """The race, held still: the thread of the association has ended without saying that it pauses."""
+    server, guard = orthanc.dimse(), association.Guard(Progress(), 5)
+    with association.associated(server, [build_context(FIND)], guard, PATIENT) as line:
+        line.abort()
+        line.join(10)
+        line._is_paused, line.is_established = False, True
+        answers = list(line.send_c_find(Dataset(), FIND))
+        line.is_established = False
+    assert [answer for answer, _ in answers] == [Dataset()]
 
 
 @pytest.mark.parametrize("kind", ["web", "dimse"])
