@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -92,7 +92,14 @@ class PacsDialog(QDialog):
     ----------
     session : ReviewSession
     parent : QWidget, optional
+
+    Attributes
+    ----------
+    arrived : Signal(list of Path)
+        Folders of studies that have come whole, for whoever keeps a list of them.
     """
+
+    arrived = Signal(object)
 
     def __init__(self, session: ReviewSession, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -325,7 +332,10 @@ class PacsDialog(QDialog):
         self._allow()
 
     def _show_retrieved(self, studies: list[Retrieved]) -> None:
-        self._arrived += [study.folder for study in studies if study.complete]
+        whole = [study.folder for study in studies if study.complete]
+        self._arrived += whole
+        if whole:
+            self.arrived.emit(whole)
         say(self.note, "\n".join(map(told_retrieved, studies)))
         self._allow()
 

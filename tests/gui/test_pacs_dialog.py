@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton
 
@@ -120,12 +121,14 @@ def test_from_a_search_to_results_in_the_archive(
     assert "Nothing was saved" in dialog.failure.message
     session = dock.session
     store = session.store()
-    store.add_label(store.case_for(session.study), "MMD", "corrected", author="AB")
+    case, shape = store.case_for(session.study), session.study.views[0].pixels.shape[1:]
+    store.add_label(case, "MMD", "corrected", author="AB")
+    store.add_mask(case, 0, 1, np.indices(shape)[0] > 20, "stenosis", author="AB")
     click(dialog, "send")
     done(qtbot, dock)
-    assert "stored 1 of 1" in dialog.note.text(), dialog.failure.message
+    assert "stored 2 of 2" in dialog.note.text(), dialog.failure.message
     with connect(orthanc.web()) as link:
-        assert {series.modality for series in link.series(archive.run)} == {"XA", "SR"}
+        assert {series.modality for series in link.series(archive.run)} == {"XA", "SR", "SEG"}
 
 
 def test_a_cancelled_retrieval_says_what_is_kept(orthanc, dock, qtbot, tmp_path, clipmed_home):
