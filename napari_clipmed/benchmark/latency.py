@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -75,6 +75,7 @@ def measure_latency(
     choice: str = "paper",
     only: tuple[str, ...] = NAMES,
     progress: Progress | None = None,
+    on_row: Callable[[Row], None] = lambda row: None,
 ) -> Latency:
     """Measure all rows, or some.
 
@@ -87,7 +88,9 @@ def measure_latency(
     only : tuple of str
         Of `NAMES`.
     progress : Progress, optional
-        Told of each row.
+        Told of each step.
+    on_row : callable
+        Told of each row as soon as it is measured.
     """
     progress = progress or Progress()
     progress.step("Making the models")
@@ -99,7 +102,8 @@ def measure_latency(
         where = f"{compute.device}, {compute.precision}, {compute.threads} threads"
         table = Latency(where, models.title, ceilings)
         parts = (
-            (NAMES[:4], _diagnosis_rows),
+            (NAMES[:1], _study_row),
+            (NAMES[1:4], _map_rows),
             (NAMES[4:6], _prompt_rows),
             (NAMES[6:8], _decoding_rows),
             (NAMES[8:], _finetuning_row),
@@ -107,12 +111,13 @@ def measure_latency(
         for names, rows in parts:
             if set(names) & set(only):
                 for row in rows(models, engine, progress):
-                    table.rows.append(row)
-    table.rows = [row for row in table.rows if row.name in only]
+                    if row.name in only:
+                        table.rows.append(row)
+                        on_row(row)
     return table
 
 
-def _diagnosis_rows(models: Models, engine: Engine, progress: Progress) -> Iterator[Row]:
+def _study_row(models: Models, engine: Engine, progress: Progress) -> Iterator[Row]:
     device, study = engine.compute.device, noise_study(1)
     plain = models.plain_diagnosis(device)
     images = _plain_images(models, study).to(device)
@@ -132,6 +137,12 @@ def _diagnosis_rows(models: Models, engine: Engine, progress: Progress) -> Itera
         forward,
         *count_work(lambda: engine.classify(study)),
     )
+
+
+def _map_rows(models: Models, engine: Engine, progress: Progress) -> Iterator[Row]:
+    device, study = engine.compute.device, noise_study(1)
+    plain = models.plain_diagnosis(device)
+    images = _plain_images(models, study).to(device)
     progress.step("cam_one: the baseline")
     package = time_job(lambda: _package_cam(plain, images), 1, warm_up=0)
     progress.step("cam_one, cam_five, class_switch: ours")

@@ -39,6 +39,14 @@ def latency_section(table: Latency, machine: str, load: float, day: date) -> str
     return "\n".join(lines)
 
 
+def latency_words(row: Row) -> str:
+    """A row as one line of a terminal."""
+    return (
+        f"{row.name:<15} {duration(row.ours.median):>9} ± {100 * row.ours.spread:.0f} %"
+        f"   baseline {duration(row.plain.median):>9}   {row.ratio:.3g} times faster"
+    )
+
+
 def scaling_section(tables: Sequence[Growth], where: str, machine: str, load: float, day: date) -> str:
     """One table for each growth, with the exponent that it shows."""
     lines = [_made("benchmark scaling", where, machine, load, day)]
