@@ -36,6 +36,7 @@ COMMAND_MODULES = (
     "pacs",
     "benchmark",
     "benchmark_window",
+    "worklist",
     "doctor",
 )
 

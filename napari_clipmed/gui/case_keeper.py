@@ -40,6 +40,8 @@ class CaseKeeper(QObject):
         `state` was read anew.
     loaded : Signal()
         Saved masks or drafts were put on the canvas.
+    judged : Signal(object, object)
+        A verdict was saved: the study that it is about, and its revision.
     failed : Signal(object)
         A `ClipmedError` of something that was asked for here.
     state : CaseState
@@ -47,6 +49,7 @@ class CaseKeeper(QObject):
 
     changed = Signal()
     loaded = Signal()
+    judged = Signal(object, object)
     failed = Signal(object)
 
     def __init__(self, session: ReviewSession) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from napari_clipmed.gui.study_dock import StudyDock
 
 PLUGIN = "napari-clipmed"
-DOCKS = ("Study", "Measure", "Diagnosis", "Segment", "Fine-tune")
+DOCKS = ("Study", "Measure", "Diagnosis", "Segment", "Worklist", "Fine-tune")
 """Display names in the manifest, in the order of the tabs."""
 
 

@@ -20,12 +20,47 @@ if TYPE_CHECKING:
 FRAME_AP, FRAME_LA, FRAME_BOTH, LINK_ZOOM = "Alt-1", "Alt-2", "Alt-3", "Alt-4"
 TOGGLE_CAM, TOGGLE_NATIVE, TOGGLE_MAP = "Alt-G", "Alt-S", "Alt-T"
 REMASK, UNDO_MASK, REDO_MASK = "Alt-R", "Alt-Z", "Alt-Shift-Z"
+NEXT_CASE, PREVIOUS_CASE = "Alt-Right", "Alt-Left"
 PLAY, STEP_BACK, STEP_ON = "Space", ",", "."
 
 
 def spoken(key: str) -> str:
     """A key as it is written on a button: "Alt+1"."""
     return key.replace("-", "+") if len(key) > 1 else key
+
+
+class SideKeys:
+    """Alt+← and Alt+→ have two meanings; what is on screen decides which holds.
+
+    They shift the mask while the controls of the subtraction are on screen, where one sees what they do, and
+    walk through the worklist otherwise. Every dock that uses them binds `left` and `right`.
+
+    Attributes
+    ----------
+    shift, walk : callable or None
+        Called with -1 (left) or +1 (right), by whoever shifts and walks.
+    shifting : callable
+        Whether the controls of the subtraction are on screen.
+    """
+
+    def __init__(self) -> None:
+        self.shift: Callable[[int], object] | None = None
+        self.walk: Callable[[int], object] | None = None
+        self.shifting: Callable[[], bool] = lambda: False
+
+    def left(self) -> None:
+        """Alt+← was pressed."""
+        self._press(-1)
+
+    def right(self) -> None:
+        """Alt+→ was pressed."""
+        self._press(1)
+
+    def _press(self, direction: int) -> None:
+        shift = self.shift is not None and (self.walk is None or self.shifting())
+        act = self.shift if shift else self.walk
+        if act is not None:
+            act(direction)
 
 
 class KeyTable:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
 
+from napari_clipmed.gui.answer_keeper import AnswerKeeper
 from napari_clipmed.gui.arrivals import Arrivals
 from napari_clipmed.gui.backend import Backend
 from napari_clipmed.gui.canvas import Canvas
 from napari_clipmed.gui.case_keeper import CaseKeeper
 from napari_clipmed.gui.jobs import JobRunner
-from napari_clipmed.gui.keys import bind_session_keys
+from napari_clipmed.gui.keys import SideKeys, bind_session_keys
 from napari_clipmed.gui.layers import handed_over
 from napari_clipmed.gui.opening import Folder, Memory, Opened, as_left, read_entry, read_paths
 from napari_clipmed.gui.overruling import overrule
@@ -70,6 +71,10 @@ class ReviewSession(Canvas):
         Work off the GUI thread.
     records : CaseKeeper
         Brings back what was saved about the study, and journals what is not saved yet.
+    answers : AnswerKeeper
+        Keeps every answer of the diagnosis model in the workspace.
+    side_keys : SideKeys
+        Who gets Alt+← and Alt+→.
     strip : QWidget or None
         The time strip of this window.
     """
@@ -87,6 +92,8 @@ class ReviewSession(Canvas):
         self.jobs = JobRunner(self)
         self.backend = Backend()
         self.records = CaseKeeper(self)
+        self.answers = AnswerKeeper(self)
+        self.side_keys = SideKeys()
         self.strip: QWidget | None = None
         self.arrivals = Arrivals(self)
         self._opened: Opened | None = None
@@ -122,8 +129,8 @@ class ReviewSession(Canvas):
         """Read files or one folder off the GUI thread, then show the study (the first of several)."""
         chosen = [Path(path) for path in paths]
         if chosen:
-            self._open(
-                lambda progress, show: read_paths(chosen, progress, self._memory(), show), chosen[0].name
+            self.open_by(
+                lambda progress, show: read_paths(chosen, progress, self.memory(), show), chosen[0].name
             )
 
     def open_entry(self, position: int) -> None:
@@ -133,12 +140,14 @@ class ReviewSession(Canvas):
 
     def open_from(self, folder: Folder, position: int) -> None:
         """Read an entry of a folder, perhaps one that was put together anew."""
-        self._open(
-            lambda progress, show: read_entry(folder, position, progress, self._memory(), show),
+        self.open_by(
+            lambda progress, show: read_entry(folder, position, progress, self.memory(), show),
             folder.entries[position].title,
         )
 
-    def _open(self, read: Callable[[Progress, Show], Opened], what: str) -> None:
+    def open_by(self, read: Callable[[Progress, Show], Opened], what: str) -> None:
+        """Show the study that `read`, off the GUI thread, makes; it may show a picture of it early."""
+
         def show(opened: Opened) -> None:
             self._opened = opened
             self.show_study(opened.study)
@@ -200,13 +209,13 @@ class ReviewSession(Canvas):
                 self.revise(found.study)
 
         self.jobs.start(
-            lambda progress: as_left(study, self._memory()),
+            lambda progress: as_left(study, self.memory()),
             title="Look up what was set before",
             on_done=show,
             key="recall settings",
         )
 
-    def _memory(self) -> Memory:
+    def memory(self) -> Memory:
         """Where a job finds what was set before."""
         settings = self.settings
         store = self.store if settings.workspace_path.exists() else None  # looking must not make a workspace

@@ -29,6 +29,10 @@ class Settings:
         "picture" or "patient": whose left a typed "left" means.
     classify_on_open : bool
         Start the diagnosis as soon as a study is shown.
+    next_after_accept : bool
+        An accepted answer opens the next case of the worklist.
+    read_ahead : bool
+        Read the next case of the worklist while this one is looked at.
     author : str
         Stored beside each accepted label and mask.
     """
@@ -41,6 +45,8 @@ class Settings:
     workspace: str = ""
     side_convention: str = "picture"
     classify_on_open: bool = True
+    next_after_accept: bool = True
+    read_ahead: bool = True
     author: str = ""
 
     @property

@@ -48,6 +48,7 @@ class DockShortcuts(QObject):
             shortcut = QShortcut(QKeySequence(keys), window)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
             shortcut.activated.connect(action)
+            shortcut.activatedAmbiguously.connect(action)  # two docks may share a key that does one thing
             self._shortcuts.append(shortcut)
 
     def _release(self) -> None:

@@ -208,6 +208,9 @@ class SubtractionPane(QWidget):
             keys.UNDO_MASK: lambda: desk.undo(self.index),
             keys.REDO_MASK: lambda: desk.redo(self.index),
         }
+        side = session.side_keys
+        side.shift, side.shifting = lambda way: self._nudge((0.0, -way * STEPS[""])), self.isVisible
+        actions |= {keys.PREVIOUS_CASE: side.left, keys.NEXT_CASE: side.right}  # the worklist has them too
         for key, action in actions.items():
             session.bind_key(key, action)
         self.shortcuts = DockShortcuts(self, {keys.spoken(key): action for key, action in actions.items()})

@@ -123,6 +123,7 @@ class VerdictKeeper(QObject):
             self._saved = revision
             self._box.tell(f"Saved: {self._describe(revision)}", can_undo=True)
             self._session.records.refresh()
+        self._session.records.judged.emit(study, revision)
 
     def _take_back(self) -> None:
         revision, session, study = self._saved, self._session, self._study

@@ -61,8 +61,8 @@ def assign_views(study: Study) -> tuple[dict[str, int], list[str]]:
 
 def answer(
     network: ClipDSA, maps: Mapping[str, Tensor], calibration: Mapping[str, Any]
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float32]]]:
-    """Probabilities of every head that its views allow, and the temporal attention of each view.
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Probabilities and features of every head that its views allow, and the temporal attention of each view.
 
     Parameters
     ----------
@@ -79,6 +79,8 @@ def answer(
         For "AP", "LA" and "both", as far as there are views.
     attention : dict of str to (t,) array
         For "AP" and "LA".
+    features : dict of str to (d,) array
+        What is compared with the sentences (V of CLIP-DSA, section 2.3), as unit vectors, for each answer.
     """
     batch = {name: maps[name][None].float() if name in maps else None for name in VIEWS}
     output = network.forward_maps(batch["AP"], batch["LA"])
@@ -90,7 +92,13 @@ def answer(
             probabilities[name] = logits.softmax(dim=0).cpu().numpy()
     weights = {"AP": output.attention_ap, "LA": output.attention_la}
     attention = {name: w[0].float().cpu().numpy() for name, w in weights.items() if w is not None}
-    return probabilities, attention
+    return probabilities, attention, unit_vectors(vectors)
+
+
+def unit_vectors(vectors: Mapping[str, Tensor | None]) -> dict[str, NDArray[np.float32]]:
+    """Vectors (1, d), those that are there, as arrays (d,) of length one."""
+    found = {name: v[0].float().cpu().numpy() for name, v in vectors.items() if v is not None}
+    return {n: (v / max(float(np.linalg.norm(v)), 1e-12)).astype(np.float32) for n, v in found.items()}
 
 
 def temperature(calibration: Mapping[str, Any], name: str) -> float:

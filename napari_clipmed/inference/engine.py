@@ -83,7 +83,7 @@ class Engine:
             progress.step("Answering")
             with torch.inference_mode():
                 placed = {name: encoded[name].placed() for name in index}
-                answers, attention = classify.answer(model.clip_dsa, placed, model.card.calibration)
+                answers, attention, features = classify.answer(model.clip_dsa, placed, model.card.calibration)
             strange = self._strange(model, study, encoded)
             notes += _frame_notes(encoded) + strange
             if study.synthetic:
@@ -103,6 +103,7 @@ class Engine:
             unlike_training=bool(strange),
             key=key,
             model_version=model.card.sha256,
+            embedding=features,
         )
 
     def explain(
@@ -203,13 +204,33 @@ class Engine:
             logits = self._decode(model, view, frame, wordings, progress or Progress())
             return segment.agree(logits, view, model.card, model.preprocessing, question)
 
+    def embed_sentences(
+        self, sentences: Sequence[str], progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Unit vectors (n, d) of sentences by the text tower, in the space of `Diagnosis.embedding`."""
+        with self._lock:
+            model = self._model(self.diagnosis, "diagnosis", progress or Progress())
+            return model.clip_dsa.read_sentences(list(sentences)).cpu().numpy()
+
+    def read_ahead(self, study: Study, progress: Progress | None = None) -> None:
+        """Read what the next questions about a study will need, into the cache.
+
+        Of an angiogram that is all of it, for the diagnosis model; of a film its picture, for sentences.
+        Without a model for it nothing is read.
+        """
+        progress = progress or Progress()
+        with self._lock:
+            if study.kind is Kind.CHEST and self.segmentation is not None:
+                model, view = self._model(self.segmentation, "segmentation", progress), study.views[0]
+                self._film(model, view, 0, progress)
+            elif study.kind is not Kind.CHEST and self.diagnosis is not None:
+                self._views_of(self._model(self.diagnosis, "diagnosis", progress), study, progress)
+
     def describe(self, study: Study, progress: Progress | None = None) -> dict[str, Tensor]:
         """What `outofdistribution` compares: a vector for each view, from the same features as the answer."""
         with self._lock:
             model = self._model(self.diagnosis, "diagnosis", progress or Progress())
-            index, _ = classify.assign_views(study)
-            pictures = {name: name_picture(study.views[position]) for name, position in index.items()}
-            encoded = self._encoded(model, pictures, study, progress or Progress())
+            _, encoded = self._views_of(model, study, progress or Progress())
             return {name: _describe(part) for name, part in encoded.items()}
 
     def _model(self, entry: ModelEntry | None, task: str, progress: Progress) -> Loaded:
@@ -224,6 +245,20 @@ class Engine:
             self._loaded[entry.card.sha256] = Loaded(entry, self.compute)
             _log.info("model %s on %s in %s", entry.id, self.compute.device, self.compute.precision)
         return self._loaded[entry.card.sha256]
+
+    def _views_of(
+        self, model: Loaded, study: Study, progress: Progress
+    ) -> tuple[dict[str, int], dict[str, EncodedView]]:
+        """Which views are read, and what the network has read of them."""
+        index, _ = classify.assign_views(study)
+        pictures = {name: name_picture(study.views[position]) for name, position in index.items()}
+        return index, self._encoded(model, pictures, study, progress)
+
+    def _film(self, model: Loaded, view: View, frame: int, progress: Progress) -> EncodedFilm:
+        """What a segmentation network has read of one frame, from the cache where it is known."""
+        progress.step("Reading the image")
+        key = model.key("film", name_picture(view), frame)
+        return self.cache.get_or_make(key, lambda: model.read_film(view, frame))
 
     def _encoded(
         self, model: Loaded, pictures: Mapping[str, str], study: Study | None, progress: Progress
@@ -275,9 +310,7 @@ class Engine:
         """Logits (n, h, w) of sentences on one frame, float32 on the CPU; what is known is not read."""
         if not 0 <= frame < view.n_frames:
             raise ClipmedError(f"There is no frame {frame}; this view has {view.n_frames}.")
-        progress.step("Reading the image")
-        key = model.key("film", name_picture(view), frame)
-        film: EncodedFilm = self.cache.get_or_make(key, lambda: model.read_film(view, frame))
+        film = self._film(model, view, frame, progress)
         progress.step("Reading the sentence")
         network = model.causal_clipseg
         vectors = {text: self.cache.get((model.card.sha256, text, "sentence")) for text in sentences}

@@ -54,6 +54,8 @@ class Diagnosis:
         Opaque key of the cached features, for `Engine.explain`.
     model_version : str
         SHA-256 of the model's weights.
+    embedding : mapping of str to (d,) float32 array
+        Unit vectors that were compared with the sentences, for "AP", "LA" and "both".
     """
 
     labels: tuple[str, ...]
@@ -67,6 +69,7 @@ class Diagnosis:
     unlike_training: bool = False
     key: str = ""
     model_version: str = ""
+    embedding: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def combined(self) -> Mapping[str, float]:

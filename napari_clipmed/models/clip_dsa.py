@@ -150,11 +150,14 @@ class ClipDSA(nn.Module):
         list of (n_k, d) Tensor
             Unit embeddings of the sentences of each label.
         """
-        tokenize = tokenizer_for(self._backbone)
-        bank = [sentence_features(self.clip, tokenize, list(label.sentences)) for label in labels.labels]
+        bank = [self.read_sentences(list(label.sentences)) for label in labels.labels]
         means = torch.stack([features.mean(dim=0) for features in bank])
         self.text_features = functional.normalize(means, dim=-1).to(self.text_features.device)
         return bank
+
+    def read_sentences(self, sentences: list[str]) -> Tensor:
+        """Unit embeddings (n, d) of sentences by the frozen text tower (eq. 2)."""
+        return sentence_features(self.clip, tokenizer_for(self._backbone), sentences)
 
     def cast_image_path(self, dtype: torch.dtype) -> None:
         """Cast what `trunk` multiplies by, its convolutions; what follows it and the sentences stay."""

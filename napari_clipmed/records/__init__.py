@@ -13,6 +13,7 @@ from napari_clipmed.records.words import (
     SplitRole,
     Verdict,
 )
+from napari_clipmed.records.worklist_records import Listed
 from napari_clipmed.records.workspace import Workspace
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Case",
     "CaseView",
     "Conflict",
+    "Listed",
     "PatientBasis",
     "Revision",
     "RevisionKind",

@@ -173,3 +173,21 @@ class StudySettingRow(Base):
     author: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     software: Mapped[str] = mapped_column(String(64))
+
+
+class WorklistRow(Base):
+    """One event in the life of a worklist entry: added, removed, or what was learned of it."""
+
+    __tablename__ = "worklist"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    entry: Mapped[str] = mapped_column(String(64), index=True)
+    action: Mapped[str] = mapped_column(String(16))
+    root: Mapped[str] = mapped_column(Text)
+    content: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    case_id: Mapped[str | None] = mapped_column(ForeignKey("cases.id"))
+    problem: Mapped[str] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    software: Mapped[str] = mapped_column(String(64))

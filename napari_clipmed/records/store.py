@@ -24,6 +24,7 @@ from napari_clipmed.records.sessions import SOFTWARE, need, now
 from napari_clipmed.records.study_settings import StudySettings
 from napari_clipmed.records.training_records import TrainingRecords
 from napari_clipmed.records.words import Answer, Revision, RevisionKind, Verdict
+from napari_clipmed.records.worklist_records import WorklistRecords
 from napari_clipmed.records.workspace import workspace_errors
 from napari_clipmed.study import Study
 
@@ -32,7 +33,7 @@ LATEST: Literal["latest"] = "latest"
 """Stands for "whatever holds now" where a writer saw nothing in particular."""
 
 
-class Store(ReadingRecords, TrainingRecords, StudySettings):
+class Store(ReadingRecords, TrainingRecords, StudySettings, WorklistRecords):
     """The records of one workspace; safe to use from several threads and several programs at once.
 
     Open one with `Store.open`. Every method that reads or writes raises `WorkspaceError` with a sentence

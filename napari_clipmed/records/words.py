@@ -193,3 +193,13 @@ class Answer:
     probabilities: dict[str, dict[str, float]]
     unlike_training: bool
     created_at: datetime
+
+    @property
+    def combined(self) -> dict[str, float]:
+        """Probabilities of both views together, or of the only view; empty where there are none."""
+        return self.probabilities.get("both") or next(iter(self.probabilities.values()), {})
+
+    @property
+    def predicted(self) -> str:
+        """Key of the most probable label; empty where there are none."""
+        return max(self.combined, key=lambda label: self.combined[label], default="")

@@ -9,6 +9,7 @@
         inputs/ab/<sha256>.npz   model-input frames without identity
         models/<model_id>/       fine-tuned models
         runs/<run_id>/           logs of fine-tuning runs
+        cache/                   thumbnails and embeddings; made again when they are missing
         partial/                 files being written; never read
 """
 
@@ -81,6 +82,11 @@ class Workspace:
     def runs(self) -> Path:
         """Folder of fine-tuning runs."""
         return self.root / "runs"
+
+    @property
+    def cache(self) -> Path:
+        """Folder of what can be computed again; in no backup."""
+        return self.root / "cache"
 
     @property
     def exists(self) -> bool:

@@ -1,0 +1,1 @@
+"""The list of studies to be read: what is on it, in which order, and which cases resemble one another."""
