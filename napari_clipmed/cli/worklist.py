@@ -94,7 +94,12 @@ def list_command(
         what = describe(line, order)
         sure = f"{what['predicted']} {what['confidence']:.2f}" if line.answer else "–"
         said = f"{what['label'] or '–'} {what['reader']}".strip()
-        where = escape(line.listed.title) + (f"  [yellow]{escape(line.problem)}[/]" if line.problem else "")
+        simulated = "  [bold yellow]SIMULATED[/]" if line.listed.synthetic else ""
+        where = (
+            escape(line.listed.title)
+            + simulated
+            + (f"  [yellow]{escape(line.problem)}[/]" if line.problem else "")
+        )
         table.add_row(str(number), (line.case or "")[:8], line.status, said, sure, where)
     console.print(table)
     console.print(f"{reviewed} of {total} reviewed.", highlight=False)
@@ -250,6 +255,7 @@ def describe(line: Line, order: Order) -> dict[str, Any]:
         "case": line.case,
         "paths": list(map(str, line.listed.files)),
         "kind": line.listed.kind,
+        "synthetic": line.listed.synthetic,
         "status": line.status.value,
         "label": line.label.label if line.label else None,
         "reader": line.label.author if line.label else "",

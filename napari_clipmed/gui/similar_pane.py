@@ -22,7 +22,7 @@ from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.theme import banner, hint_label, named, say
 from napari_clipmed.gui.widgets.failure_note import FailureNote
-from napari_clipmed.gui.worklist_model import PICTURE_SIDE
+from napari_clipmed.gui.worklist_model import PICTURE_SIDE, SIMULATED
 from napari_clipmed.progress import Progress
 from napari_clipmed.records import Revision
 from napari_clipmed.worklist.embeddings import Bank, Match, caveats
@@ -210,6 +210,7 @@ class SimilarPane(QWidget):
         answer = line.answer if line is not None else None
         model = f" · model: {self._title(answer.predicted)}" if answer is not None else ""
         where = line.listed.title if line is not None else f"case {match.case[:8]}"
+        where += SIMULATED if line is not None and line.listed.synthetic else ""
         item = QListWidgetItem(f"{match.similarity:.2f}{views}  {reader}{model}\n{where}")
         item.setData(Qt.ItemDataRole.UserRole, match.case)
         if line is None:

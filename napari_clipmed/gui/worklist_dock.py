@@ -30,7 +30,7 @@ from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.jobs import Job
 from napari_clipmed.gui.session import session_for
 from napari_clipmed.gui.settings import write_setting
-from napari_clipmed.gui.shortcuts import DockShortcuts
+from napari_clipmed.gui.shortcuts import DockShortcuts, keyed
 from napari_clipmed.gui.similar_pane import SimilarPane
 from napari_clipmed.gui.theme import (
     DOCK_WIDTH,
@@ -129,8 +129,10 @@ class WorklistDock(QWidget):
     def _cases(self) -> QWidget:
         self.progress = named(QProgressBar(), "worklist_progress")
         self.progress.setFormat("%v of %m reviewed")
-        self.previous = _button("◀ Alt+←", "previous_case", f"The case before in the list. {SIDE_KEYS}")
-        self.next = _button("Next ▶ Alt+→", "next_case", f"The next case in the list. {SIDE_KEYS}")
+        self.previous = _button(
+            keyed("Previous", "Alt+←"), "previous_case", f"The case before in the list. {SIDE_KEYS}"
+        )
+        self.next = _button(keyed("Next", "Alt+→"), "next_case", f"The next case in the list. {SIDE_KEYS}")
         self.order = named(QComboBox(), "worklist_order")
         self.order.setAccessibleName("Order of the list")
         self.order.setToolTip("The list is ordered when you choose, and does not move while you read")
@@ -171,6 +173,7 @@ class WorklistDock(QWidget):
         table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         table.setShowGrid(False)
+        table.setWordWrap(False)
         table.setTabKeyNavigation(False)
         table.setIconSize(QSize(PICTURE_SIDE, PICTURE_SIDE))
         table.setMinimumHeight(TABLE_HEIGHT)

@@ -30,6 +30,7 @@ PICTURES = 400
 PICTURE_SIDE = 44
 CURRENT = QBrush(QColor("#24425A"))
 QUIET, WARN = QBrush(QColor(TEXT_QUIET)), QBrush(QColor(TEXT_WARN))
+SIMULATED = " · SIMULATED"
 SCORE_WORDS = {Order.UNCERTAINTY: "unsure", Order.VIEWS: "views differ", Order.READER: "reader differs"}
 
 
@@ -222,7 +223,7 @@ class WorklistModel(QAbstractTableModel):
 
     def _words(self, line: Line, index: Index) -> str:
         if index.column() == CASE:
-            return f"{line.listed.title}\n{line.status}"
+            return f"{line.listed.title}\n{line.status}{SIMULATED if line.listed.synthetic else ''}"
         if index.column() == READER:
             return f"{line.label.label or '–'}\n{line.label.author}" if line.label is not None else "–"
         if line.answer is None:

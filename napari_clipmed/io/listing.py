@@ -32,7 +32,15 @@ MOST_FILES = 20_000
 LISTED_TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber"),
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "SpecificCharacterSet"),
-    *("Modality", "ImageType", "BodyPartExamined", "ViewPosition", "SamplesPerPixel", "Rows"),
+    *(
+        "SyntheticData",
+        "Modality",
+        "ImageType",
+        "BodyPartExamined",
+        "ViewPosition",
+        "SamplesPerPixel",
+        "Rows",
+    ),
     *("NumberOfFrames", "AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime"),
     *("PositionerPrimaryAngle", "PositionerSecondaryAngle", "ReferencedImageSequence"),
     *("DirectoryRecordSequence", SHARED, PER_FRAME),
@@ -60,6 +68,8 @@ class StudyEntry:
         True for numbered pictures that are the frames of one run.
     sops : tuple of str
         SOP Instance UIDs of the files; empty for plain pictures.
+    synthetic : bool
+        Whether one of the files says that it is simulated.
     notes : tuple of str
         What was wrong with the folder or archive that holds it.
     """
@@ -71,6 +81,7 @@ class StudyEntry:
     identity: PatientIdentity = field(default_factory=PatientIdentity, repr=False)
     sequence: bool = False
     sops: tuple[str, ...] = ()
+    synthetic: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -184,6 +195,7 @@ def _dicom_entries(runs: list[tuple[Path, Dataset]]) -> list[StudyEntry]:
             study_instance_uid=text(runs[indices[0]][1], "StudyInstanceUID"),
             identity=identity_of(runs[indices[0]][1]),
             sops=tuple(text(runs[index][1], "SOPInstanceUID") for index in indices),
+            synthetic=any(text(runs[index][1], "SyntheticData").upper() == "YES" for index in indices),
         )
         for indices, pairing in groups
     ]

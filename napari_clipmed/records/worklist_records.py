@@ -49,6 +49,8 @@ class Listed:
         Whether the files are the frames of one run.
     archive : bool
         Whether `root` is a zip archive.
+    synthetic : bool
+        Whether a file says that it is simulated.
     case_id : str or None
         The case that it turned out to be; None before it was first read.
     problem : str
@@ -64,6 +66,7 @@ class Listed:
     pairing: tuple[str, ...] = ()
     sequence: bool = False
     archive: bool = False
+    synthetic: bool = False
     case_id: str | None = None
     problem: str = ""
     added_at: datetime | None = field(default=None, compare=False)
@@ -174,6 +177,7 @@ def _content(entry: Listed) -> dict[str, Any]:
         "pairing": list(entry.pairing),
         "sequence": entry.sequence,
         "archive": entry.archive,
+        "synthetic": entry.synthetic,
     }
 
 

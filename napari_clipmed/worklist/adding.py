@@ -111,4 +111,5 @@ def _listed(root: Path, entry: StudyEntry, archive: bool) -> Listed:
         pairing=() if guess is None else (str(guess.what), guess.value, guess.reason),
         sequence=entry.sequence,
         archive=archive,
+        synthetic=entry.synthetic,
     )
