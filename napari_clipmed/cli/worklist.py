@@ -278,16 +278,14 @@ def _matches(bank: Bank, engine: Engine, study: Path | None, text: str, k: int) 
 
 def _lines(workspace: Path, order: Order, model: str) -> list[Line]:
     from napari_clipmed.worklist.keeping import Shelves
-    from napari_clipmed.worklist.lines import read_lines
+    from napari_clipmed.worklist.lines import model_in_use, read_lines
     from napari_clipmed.worklist.orders import ordered
 
     with _open(workspace, read_only=True) as store, progress_line("Reading the worklist") as progress:
         lines = read_lines(store, model, progress)
         vectors = {}
         if order is Order.DIVERSITY:
-            versions = [line.answer.model_version for line in lines if line.answer]
-            newest = max(set(versions), key=versions.count, default="")
-            vectors = Shelves.of(store).embeddings.bank(newest).best()
+            vectors = Shelves.of(store).embeddings.bank(model_in_use(lines)).best()
     return [lines[place] for place in ordered(lines, order, vectors)]
 
 

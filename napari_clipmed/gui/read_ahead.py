@@ -47,6 +47,7 @@ class ReadAhead(QObject):
         self._decoded.connect(self._hold, Qt.ConnectionType.QueuedConnection)
         person.busy.connect(self._give_way)
         person.free.connect(self._begin)
+        session.models_changed.connect(self._begin_anew)
 
     @property
     def ready(self) -> str:
@@ -74,6 +75,12 @@ class ReadAhead(QObject):
 
     def _give_way(self) -> None:
         self._session.jobs.cancel(READ_AHEAD)
+
+    def _begin_anew(self, task: str) -> None:
+        """Another model was chosen: what was decoded is kept, what was encoded is no longer enough."""
+        self._done = ""
+        if not self._person.is_busy:
+            self._begin()
 
     def _begin(self) -> None:
         wanted, session = self._wanted, self._session

@@ -77,6 +77,7 @@ class VerdictKeeper(QObject):
 
         def write(progress: Progress) -> Revision:
             from napari_clipmed.training.snapshots import save_diagnosis_inputs
+            from napari_clipmed.worklist.keeping import Shelves
 
             said: dict[str, Any] = {
                 "label": label,
@@ -90,15 +91,8 @@ class VerdictKeeper(QObject):
             }
             session.records.keep_verdict(study, said)
             store = session.store()
-            case = store.case_for(study)
+            case = Shelves.of(store).keep(study, diagnosis)
             save_diagnosis_inputs(store, case, study)
-            store.add_answer(
-                case,
-                diagnosis.model_id,
-                diagnosis.probabilities,
-                model_version=diagnosis.model_version,
-                unlike_training=diagnosis.unlike_training,
-            )
             revision = store.add_label(case, based_on=seen, **said)
             session.records.verdict_saved(study)
             return revision

@@ -20,7 +20,7 @@ from napari_clipmed.progress import Progress
 from napari_clipmed.records import Answer, Listed, Revision
 from napari_clipmed.study import Kind, Study
 from napari_clipmed.worklist.answering import Gate, answer_all
-from napari_clipmed.worklist.lines import Line, Status, read_lines
+from napari_clipmed.worklist.lines import Line, Status, model_in_use, read_lines
 from napari_clipmed.worklist.orders import ordered, score
 from napari_clipmed.worklist.words import Order
 
@@ -74,6 +74,12 @@ class WorklistDesk(QObject):
         self.ahead = ReadAhead(session, self.person)
         self.thumbnails = ThumbnailLoader(session, self.person, self.shelves)
         self._connect()
+
+    @classmethod
+    def of(cls, session: ReviewSession) -> WorklistDesk:
+        """The worklist of a session, made when first asked for; a dock that is opened anew finds it."""
+        found = session.findChild(cls)
+        return found if isinstance(found, cls) else cls(session)
 
     def _connect(self) -> None:
         session, queued = self.session, Qt.ConnectionType.QueuedConnection
@@ -393,9 +399,3 @@ def titles_of_labels() -> dict[str, str]:
 
     labels = LabelSet.named("dsa")
     return dict(zip(labels.keys, labels.titles, strict=True))
-
-
-def model_in_use(lines: Sequence[Line]) -> str:
-    """Hash of the weights that most answers come from."""
-    versions = [line.answer.model_version for line in lines if line.answer is not None]
-    return max(set(versions), key=versions.count, default="")

@@ -77,7 +77,7 @@ class WorklistDock(QWidget):
         self.setObjectName("worklist_dock")
         self.setAcceptDrops(True)
         self.session = session_for(viewer)
-        self.desk = WorklistDesk(self.session)
+        self.desk = WorklistDesk.of(self.session)
         self.failure = FailureNote()
         self.note = banner(kind="info", name="worklist_note")
         self.pages = QStackedWidget()

@@ -162,3 +162,9 @@ def progress_of(lines: Iterable[Line]) -> tuple[int, int]:
     states = [line.status for line in lines]
     reviewed = sum(state in (Status.REVIEWED, Status.UNSURE, Status.DISPUTED) for state in states)
     return reviewed, sum(state is not Status.PROBLEM for state in states)
+
+
+def model_in_use(lines: Iterable[Line]) -> str:
+    """Hash of the weights that most answers come from."""
+    versions = [line.answer.model_version for line in lines if line.answer is not None]
+    return max(set(versions), key=versions.count, default="")

@@ -18,7 +18,7 @@ from napari_clipmed.gui.background import ANSWER_ALL, READ_AHEAD, THUMBNAILS  # 
 from napari_clipmed.gui.diagnosis_dock import DiagnosisDock  # noqa: E402
 from napari_clipmed.gui.session import session_for  # noqa: E402
 from napari_clipmed.gui.settings import Settings  # noqa: E402
-from napari_clipmed.gui.shortcuts import bring_to_front  # noqa: E402
+from napari_clipmed.gui.shortcuts import dock_around  # noqa: E402
 from napari_clipmed.gui.worklist_dock import WorklistDock  # noqa: E402
 from napari_clipmed.models.registry import Registry  # noqa: E402
 from napari_clipmed.records import Store  # noqa: E402
@@ -82,16 +82,6 @@ def click_row(qtbot, dock, row: int):
     qtbot.mouseClick(dock.table.viewport(), Qt.MouseButton.LeftButton, pos=place)
 
 
-def in_front(qtbot, dock, other):
-    """Tabs order themselves only when the window is drawn."""
-
-    def raised() -> bool:
-        bring_to_front(dock)
-        return dock.isVisible() and not other.isVisible()
-
-    qtbot.waitUntil(raised, timeout=PATIENCE)
-
-
 def test_an_empty_list_says_what_to_do_and_makes_no_workspace(dock, session):
     assert "Add a folder" in dock.empty.text() and dock.empty.isVisible()
     assert not dock.next.isEnabled() and dock.next.toolTip() == "Add cases first"
@@ -128,12 +118,12 @@ def test_alt_arrows_walk_through_the_list_unless_the_subtraction_is_on_screen(fi
     from napari_clipmed.gui.study_dock import StudyDock
 
     window, study_dock = session.viewer.window, StudyDock(session.viewer)
-    window.add_dock_widget(filled, name="Worklist", area="right")
+    for widget, name in ((filled, "Worklist"), (study_dock, "Study")):
+        window.add_dock_widget(widget, name=name, area="right")
     main = filled.window()
     main.show()
-    window.add_dock_widget(study_dock, name="Study", area="right", tabify=True)
     QApplication.setActiveWindow(main)
-    in_front(qtbot, filled, study_dock)
+    dock_around(study_dock).hide()
     right, alt = Qt.Key.Key_Right, Qt.KeyboardModifier.AltModifier
     shifted: list[int] = []
     session.side_keys.shift = shifted.append
@@ -142,8 +132,8 @@ def test_alt_arrows_walk_through_the_list_unless_the_subtraction_is_on_screen(fi
         idle(qtbot, session)
         assert filled.desk.current == filled.desk.model.line_at(row).listed
     assert shifted == []
-    in_front(qtbot, study_dock, filled)
-    assert study_dock.subtraction.isVisible()
+    dock_around(study_dock).show()
+    qtbot.waitUntil(study_dock.subtraction.isVisible, timeout=PATIENCE)
     qtbot.keyClick(main, right, alt)
     qtbot.keyClick(main, Qt.Key.Key_Left, alt)
     assert shifted == [1, -1] and filled.desk.current == filled.desk.model.line_at(1).listed
