@@ -31,6 +31,7 @@ PICTURE_SIDE = 44
 CURRENT = QBrush(QColor("#24425A"))
 QUIET, WARN = QBrush(QColor(TEXT_QUIET)), QBrush(QColor(TEXT_WARN))
 SIMULATED = " · SIMULATED"
+SIMULATED_LINE = "\nSIMULATED"
 SCORE_WORDS = {Order.UNCERTAINTY: "unsure", Order.VIEWS: "views differ", Order.READER: "reader differs"}
 
 
@@ -223,7 +224,7 @@ class WorklistModel(QAbstractTableModel):
 
     def _words(self, line: Line, index: Index) -> str:
         if index.column() == CASE:
-            return f"{line.listed.title}\n{line.status}{SIMULATED if line.listed.synthetic else ''}"
+            return f"{line.listed.short}\n{line.status}{SIMULATED_LINE if line.listed.synthetic else ''}"
         if index.column() == READER:
             return f"{line.label.label or '–'}\n{line.label.author}" if line.label is not None else "–"
         if line.answer is None:

@@ -83,6 +83,13 @@ class Listed:
         return (Path(self.root),) if self.archive else tuple(Path(self.root, path) for path in self.paths)
 
     @property
+    def short(self) -> str:
+        """The title where there is little room: the last folder and the names without their endings."""
+        folder, _, names = self.title.rpartition("/")
+        stems = " + ".join(name.rpartition(".")[0] or name for name in names.split(" + "))
+        return f"{folder.rpartition('/')[2]} / {stems}" if folder else stems
+
+    @property
     def title(self) -> str:
         """Where it lies below what was added, in a few words."""
         folder = self.paths[0].rpartition("/")[0]

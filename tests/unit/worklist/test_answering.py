@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
+
+from worklist_folder import folder, store  # noqa: E402
 
 from napari_clipmed.errors import Cancelled
 from napari_clipmed.inference.results import Diagnosis
@@ -18,6 +23,8 @@ from napari_clipmed.worklist.adding import entries_in
 from napari_clipmed.worklist.answering import Gate, answer_all
 from napari_clipmed.worklist.keeping import Shelves
 from napari_clipmed.worklist.reading import read_study
+
+__all__ = ["folder", "store"]
 
 
 class Engine:

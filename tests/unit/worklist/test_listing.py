@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
+
+from worklist_folder import folder, store  # noqa: E402
 
 from napari_clipmed.errors import UnreadableFileError, WorkspaceError
 from napari_clipmed.io import open_study
@@ -19,6 +24,8 @@ from napari_clipmed.worklist.adding import entries_in
 from napari_clipmed.worklist.lines import Status, progress_of, read_lines
 from napari_clipmed.worklist.reading import entry_of, read_study
 from napari_clipmed.worklist.thumbnails import SIDE, Thumbnails, peek, thumbnail_of
+
+__all__ = ["folder", "store"]
 
 
 @pytest.fixture
