@@ -8,8 +8,8 @@ from alembic import op
 from napari_clipmed.records.append_only import protect_table
 from napari_clipmed.records.schema import UtcDateTime
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
