@@ -81,8 +81,14 @@ class PacsButton(QPushButton):
         """Open the dialog, or bring it to the front; a retrieval goes on while it is closed."""
         if self.dialog is None:
             self.dialog = PacsDialog(self._session, self.window())
+            self.dialog.arrived.connect(self._put_on_worklist)
         self.dialog.show()
         self.dialog.raise_()
+
+    def _put_on_worklist(self, folders: list[Path]) -> None:
+        from napari_clipmed.gui.worklist_desk import WorklistDesk
+
+        WorklistDesk.of(self._session).add(folders)
 
 
 class PacsDialog(QDialog):

@@ -18,6 +18,7 @@ from napari_clipmed.gui.pacs_dialog import NO_SERVER, PacsButton  # noqa: E402
 from napari_clipmed.gui.pacs_jobs import KEYS, RETRIEVE  # noqa: E402
 from napari_clipmed.gui.pacs_server_form import ServerForm  # noqa: E402
 from napari_clipmed.gui.study_dock import StudyDock  # noqa: E402
+from napari_clipmed.gui.worklist_desk import WorklistDesk  # noqa: E402
 from napari_clipmed.pacs.link import connect  # noqa: E402
 from napari_clipmed.pacs.servers import add_server, read_servers  # noqa: E402
 
@@ -112,6 +113,8 @@ def test_from_a_search_to_results_in_the_archive(
     click(dialog, "retrieve")
     done(qtbot, dock)
     assert "2 images, complete" in dialog.note.text()
+    worklist = WorklistDesk.of(dock.session).model
+    qtbot.waitUntil(lambda: worklist.rowCount() == 1, timeout=20000)
     click(dialog, "open")
     qtbot.waitUntil(lambda: dock.session.study is not None, timeout=30000)
     assert dock.session.study.identity.patient_id == "4711"
