@@ -64,14 +64,14 @@ def test_masks_are_accepted_when_untouched_corrected_when_changed_and_not_forgot
     accepted = Accepted(proposal(), 0.5, 0, 3, prompts.value_of("lower left lung"))
     prompts.remember(accepted)
     labels = np.where(accepted.mask, accepted.value, 0)
-    (same,) = prompts.to_save(labels, 0, 3, {2: "lower left lung"})
+    (same,) = prompts.to_save(labels, 0, 3, {2: "lower left lung"}, {})
     assert same.verdict == "accepted" and same.sentence is accepted.proposal
     labels[0, 0] = accepted.value
-    assert prompts.to_save(labels, 0, 3, {})[0].verdict == "corrected"
-    (erased,) = prompts.to_save(np.zeros_like(labels), 0, 3, {})
+    assert prompts.to_save(labels, 0, 3, {}, {})[0].verdict == "corrected"
+    (erased,) = prompts.to_save(np.zeros_like(labels), 0, 3, {}, {})
     assert erased.verdict == "corrected" and not erased.mask.any()
-    assert prompts.to_save(np.zeros_like(labels), 0, 4, {}) == []
-    (elsewhere,) = prompts.to_save(labels, 0, 4, {})
+    assert prompts.to_save(np.zeros_like(labels), 0, 4, {}, {}) == []
+    (elsewhere,) = prompts.to_save(labels, 0, 4, {}, {})
     assert elsewhere.origin is None and elsewhere.sentence is accepted.proposal
 
 
