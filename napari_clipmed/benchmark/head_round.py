@@ -17,8 +17,9 @@ from napari_clipmed.models.clip_dsa import ClipDSA
 from napari_clipmed.progress import Progress
 from napari_clipmed.records import Store
 from napari_clipmed.training.finetune import FinetunePlan, finetune, plan
+from napari_clipmed.training.finetune_config import FinetuneConfig
 from napari_clipmed.training.finetune_data import StudyItem, collate_studies, read_study
-from napari_clipmed.training.finetune_modules import DiagnosisTuner, FinetuneConfig
+from napari_clipmed.training.finetune_modules import DiagnosisTuner
 from napari_clipmed.training.snapshots import save_diagnosis_inputs
 
 STUDIES = 40

@@ -1,7 +1,8 @@
 """``napari-clipmed finetune``: a round of fine-tuning in its own process; the window runs this same command.
 
 With ``--progress json`` every line on standard output is one JSON object with a key ``event``: ``plan``,
-``step``, ``epoch``, then one of ``done``, ``cancelled`` and ``error``.
+``needs`` (with ``--plan-only``), ``step``, ``notice``, ``epoch``, then one of ``done``, ``cancelled`` and
+``error``.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,13 +21,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from napari_clipmed.cli._app import app, console
+from napari_clipmed.cli._replay import AUTO, NONE, replay_count, replay_of
 from napari_clipmed.errors import Cancelled, ClipmedError
 from napari_clipmed.progress import Progress, Step
 
 if TYPE_CHECKING:
     from napari_clipmed.models.card import ModelEntry
     from napari_clipmed.records import Store
-    from napari_clipmed.training.finetune import EpochReport, FinetunePlan
+    from napari_clipmed.training.finetune import EpochReport, FinetuneConfig, FinetunePlan
+    from napari_clipmed.training.finetune_needs import Needs
+    from napari_clipmed.training.finetune_run import Run
+
+EXPERT = "For experts"
 
 STEP_INTERVAL_S = 0.2
 """Steps of the same work are told at most this often."""
@@ -43,6 +49,7 @@ class Strategy(StrEnum):
     """How much of the network learns."""
 
     HEAD = "head"
+    ADAPTER = "adapter"
     FULL = "full"
 
 
@@ -58,7 +65,11 @@ def finetune_command(
     workspace: Annotated[Path, typer.Option(help="Folder with the accepted and corrected cases.")],
     task: Annotated[Task, typer.Option(help="What is learned.")],
     strategy: Annotated[
-        Strategy, typer.Option(help="head: what follows the image tower, seconds. full: all of it, slowly.")
+        Strategy,
+        typer.Option(
+            help="head: what follows the image tower, seconds. adapter: also how a picture is summed up, "
+            "a minute or more. full: all of it, slowly."
+        ),
     ] = Strategy.HEAD,
     base: Annotated[str, typer.Option(help="Model to start from; default: the one in use.")] = "",
     progress: Annotated[ProgressStyle, typer.Option(help="json: one object a line.")] = ProgressStyle.TEXT,
@@ -66,19 +77,60 @@ def finetune_command(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     plan_only: Annotated[bool, typer.Option("--plan-only", help="Show the plan and stop.")] = False,
+    replay: Annotated[
+        str,
+        typer.Option(
+            help="Cases of the base model's own kind, against forgetting: auto (simulated studies, where it "
+            "learned from such), none, or a folder of simulated studies or of QaTa-COV19."
+        ),
+    ] = AUTO,
+    resume: Annotated[str, typer.Option(help="Go on with an unfinished round: its id or folder.")] = "",
+    learning_rate: Annotated[float | None, typer.Option(min=1e-8, max=1.0, rich_help_panel=EXPERT)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, rich_help_panel=EXPERT)] = None,
+    pull: Annotated[
+        float | None, typer.Option(min=0, help="Strength of the pull to the base.", rich_help_panel=EXPERT)
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Epochs without gain before it stops.", rich_help_panel=EXPERT)
+    ] = None,
+    replay_share: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.9, help="Share of replay in what is trained on.", rich_help_panel=EXPERT),
+    ] = None,
+    balance: Annotated[
+        bool, typer.Option(help="Give rare classes the same weight.", rich_help_panel=EXPERT)
+    ] = True,
+    augment: Annotated[
+        bool, typer.Option(help="full only: turn and shift pictures a little.", rich_help_panel=EXPERT)
+    ] = True,
 ) -> None:
     """Learn from accepted and corrected cases; what comes out is a new model version, not promoted."""
     teller = JsonTeller() if progress is ProgressStyle.JSON else TextTeller()
-    order = Order(workspace, task.value, strategy.value, base, epochs, seed, device, plan_only)
+    expert = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "pull": pull,
+        "patience": patience,
+        "replay": replay_share,
+        "balance": balance,
+        "augment": augment,
+    }
+    order = Order(
+        workspace, task.value, strategy.value, base, seed, device, plan_only, replay, resume, expert
+    )
     job = Progress(teller.step)
     try:
         with _cancelled_by_signals(job):
             _run(teller, job, order)
     except Cancelled:
-        teller.tell("cancelled", message="Cancelled; nothing half-made was kept.")
+        teller.tell(
+            "cancelled", message="Cancelled; no model was made. Finished epochs can be taken up again."
+        )
         raise
     except ClipmedError as error:
-        teller.tell("error", message=error.message, hint=error.hint)
+        offer = {"offer": error.offer} if getattr(error, "offer", "") else {}  # type: ignore[attr-defined]
+        teller.tell("error", message=error.message, hint=error.hint, **offer)
         raise
 
 
@@ -88,12 +140,14 @@ class Order:
 
     workspace: Path
     task: Literal["diagnosis", "segmentation"]
-    strategy: Literal["head", "full"]
+    strategy: Literal["head", "adapter", "full"]
     base: str
-    epochs: int | None
     seed: int
     device: str
     plan_only: bool
+    replay: str
+    resume: str
+    expert: Mapping[str, Any]
 
 
 def _run(teller: JsonTeller | TextTeller, job: Progress, order: Order) -> None:
@@ -103,15 +157,53 @@ def _run(teller: JsonTeller | TextTeller, job: Progress, order: Order) -> None:
 
     job.step("Opening the workspace")
     Workspace(order.workspace).check()  # a mistyped path must not become an empty workspace
+    run = None
+    if order.resume:
+        from napari_clipmed.training.finetune_run import find_run
+
+        run = find_run(Workspace(order.workspace).runs, order.resume)
+        order = taken_up(order, run)
     registry = default_registry(order.workspace)
     base = registry.get(order.base) if order.base else registry.default(order.task)
     with Store.open(order.workspace, read_only=order.plan_only) as store:
         plan = make_plan(store, order.task, base)
         teller.plan(plan, base)
-        if not order.plan_only:
+        if order.plan_only:
+            teller.needs(_needs(order, store, base, plan))
+        else:
             plan.check()  # before the seconds that torch takes to load
             job.step("Starting")
-            teller.done(_train(teller, job, order, store, base, plan))
+            teller.done(_train(teller, job, order, store, base, plan, run))
+
+
+def taken_up(order: Order, run: Run) -> Order:
+    """The order that an unfinished round was begun with."""
+    facts = run.facts
+    config = facts["config"]
+    return replace(
+        order,
+        task=facts["task"],
+        strategy=config["strategy"],
+        base=facts["base"],
+        seed=config["seed"],
+        replay=facts.get("replay") or NONE,
+        expert={},
+    )
+
+
+def _config(order: Order) -> FinetuneConfig:
+    from napari_clipmed.training.finetune_config import FinetuneConfig
+
+    return FinetuneConfig.default(order.task, order.strategy, seed=order.seed).but(**order.expert)
+
+
+def _needs(order: Order, store: Store, base: ModelEntry, plan: FinetunePlan) -> Needs:
+    from napari_clipmed.inference.device import choose_compute
+    from napari_clipmed.training.finetune_needs import needs
+
+    device = choose_compute(order.device).device
+    replayed = 0 if order.replay == NONE else replay_count(order.replay, base)
+    return needs(plan, base, _config(order), store.workspace.models, device, replayed)
 
 
 def _train(
@@ -121,20 +213,23 @@ def _train(
     store: Store,
     base: ModelEntry,
     plan: FinetunePlan,
+    run: Run | None,
 ) -> ModelEntry:
-    import torch
+    from napari_clipmed.training.finetune import finetune
 
-    from napari_clipmed.training.finetune import FinetuneConfig, finetune
-
-    config = FinetuneConfig.default(order.task, order.strategy, order.epochs, order.seed)
-    try:
-        return finetune(
-            store, base, plan, progress=job, config=config, on_epoch=teller.epoch, device=order.device
-        )
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ClipmedError(
-            "There was not enough memory to train.", "Close other programs, or use the strategy head."
-        ) from error
+    replay = replay_of(order.replay, base, job)
+    return finetune(
+        store,
+        base,
+        plan,
+        progress=job,
+        config=_config(order),
+        on_epoch=teller.epoch,
+        on_notice=teller.notice,
+        device=order.device,
+        replay=replay,
+        run=run,
+    )
 
 
 @contextmanager
@@ -172,6 +267,14 @@ class JsonTeller:
         """Tell what will be learned from, by which model."""
         self.tell("plan", base=base.id, **plan.as_dict(), message=" ".join((*plan.sentences, *plan.problems)))
 
+    def needs(self, needs: Needs) -> None:
+        """Tell what the round would need."""
+        self.tell("needs", **needs.as_dict(), message=" ".join(needs.sentences()))
+
+    def notice(self, text: str) -> None:
+        """Tell what a person should know."""
+        self.tell("notice", message=text)
+
     def epoch(self, report: EpochReport) -> None:
         """Tell a finished epoch."""
         self.tell("epoch", **vars(report))
@@ -186,6 +289,9 @@ class JsonTeller:
             on=outcome["on"],
             before=outcome["before"],
             after=outcome["after"],
+            compared=outcome["compared"],
+            replay=outcome["replay"],
+            run=outcome["run"],
             message=summary(outcome),
         )
 
@@ -204,6 +310,15 @@ class TextTeller:
         console.print(f"Base model: {base.id}", highlight=False)
         for sentence in (*plan.sentences, *plan.problems):
             console.print(f"- {sentence}", highlight=False)
+
+    def needs(self, needs: Needs) -> None:
+        """Show what the round would need."""
+        for sentence in needs.sentences():
+            console.print(f"- {sentence}", highlight=False)
+
+    def notice(self, text: str) -> None:
+        """Show what a person should know."""
+        console.print(text, highlight=False)
 
     def epoch(self, report: EpochReport) -> None:
         """Show a finished epoch."""

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_clipmed.cli._app import app, console, errors, print_json
-from napari_clipmed.cli._common import AsJson, Workspace, registry_of
+from napari_clipmed.cli._common import (
+    AsJson,
+    Device,
+    Force,
+    Workspace,
+    progress_line,
+    registry_of,
+    writing_to,
+)
 
 if TYPE_CHECKING:
     from napari_clipmed.models.card import ModelCard, ModelEntry
@@ -18,6 +27,14 @@ commands = typer.Typer(
     name="models", help="List, show, import, export and choose models.", no_args_is_help=True
 )
 app.add_typer(commands)
+
+
+class Task(StrEnum):
+    """What a model answers."""
+
+    diagnosis = "diagnosis"
+    segmentation = "segmentation"
+
 
 Id = Annotated[str, typer.Argument(help="Id of the model.")]
 
@@ -83,13 +100,70 @@ def export_model(
         console.print(f"{model} was copied to {folder}.", highlight=False)
 
 
+Reason = Annotated[str, typer.Option(help="Why, where it is worse than its parent; put on record.")]
+
+
 @commands.command("use")
-def use_model(model: Id, workspace: Workspace = None) -> None:
-    """Make a model the default of its task, in this workspace or for you."""
+@commands.command("promote")
+def promote_model(model: Id, reason: Reason = "", workspace: Workspace = None) -> None:
+    """Make a model the default of its task, in this workspace or for you; a worse one needs a reason."""
+    from napari_clipmed.models.promotion import promote
+
+    entry = promote(registry_of(workspace), model, reason)
+    console.print(f"{model} now answers {entry.card.task}.", highlight=False)
+
+
+@commands.command("rollback")
+def rollback_model(
+    task: Annotated[Task, typer.Argument(help="diagnosis or segmentation.")],
+    to: Annotated[str, typer.Option(help="Id of the model; default: the one before.")] = "",
+    workspace: Workspace = None,
+) -> None:
+    """Let an earlier model answer again; nothing is removed."""
+    from napari_clipmed.models.promotion import roll_back
+
+    entry = roll_back(registry_of(workspace), task.value, to)
+    console.print(f"{entry.id} answers {task.value} again.", highlight=False)
+
+
+@commands.command("compare")
+def compare_models_command(
+    old: Id,
+    new: Id,
+    workspace: Annotated[Path, typer.Option(help="Folder with the cases; those frozen are judged on.")],
+    out: Annotated[Path | None, typer.Option(help="Also write the page with both, as HTML.")] = None,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Two models on the frozen cases of a workspace: figures with intervals, and what changed."""
+    from napari_clipmed.records import Store
+    from napari_clipmed.training.finetune import compare_models, plan
+    from napari_clipmed.whole_files import whole_file
+
     registry = registry_of(workspace)
-    task = registry.get(model).card.task
-    registry.set_default(task, model)
-    console.print(f"{model} now answers {task}.", highlight=False)
+    before, after = registry.get(old), registry.get(new)
+    with Store.open(workspace, read_only=True) as store, progress_line("Reading the cases") as progress:
+        what = plan(store, before.card.task, before)
+        comparison, page = compare_models(store, before, after, what, progress, device)
+    if out is not None:
+        with writing_to(out), whole_file(out, replace=force) as path:
+            path.write_text(page, encoding="utf-8")
+    if as_json:
+        print_json(comparison)
+        return
+    for name, row in comparison["figures"].items():
+        words = [f"{key} {_with_interval(row[key])}" for key in ("before", "after", "difference")]
+        console.print(f"{name}: {', '.join(words)}", highlight=False)
+    where = "frozen" if comparison["on"] == "validation" else "training"
+    console.print(
+        f"On {comparison['n']} {where} cases of {comparison['patients']} patients.", highlight=False
+    )
+
+
+def _with_interval(row: dict[str, Any]) -> str:
+    low_high = row["ci95"]
+    return f"{row['value']:.3f}" + (f" ({low_high[0]:.3f} to {low_high[1]:.3f})" if low_high else "")
 
 
 def _row(entry: ModelEntry) -> dict[str, Any]:

@@ -48,6 +48,9 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of every draw.")]
 Out = Annotated[Path, typer.Option(help="Folder to write; made if absent.")]
 Format = Annotated[FileFormat, typer.Option("--format", help="npz for training, dicom for the reader.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+Shift = Annotated[
+    str, typer.Option(help="Another hospital: shifted, of phantom_…_shifted.yaml. Default: none.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer as one JSON document.")]
 
 
@@ -81,6 +84,7 @@ def dsa(
     split: Annotated[
         Split, typer.Option(help="Put every study into one split, for a test set of its own.")
     ] = Split.mixed,
+    shift: Shift = "",
     as_json: Json = False,
 ) -> None:
     """Simulated biplane cerebral angiograms: Control, MMD, IA, AM, AS."""
@@ -98,6 +102,7 @@ def dsa(
             preset=preset,
             truth=truth.value,
             split=None if split is Split.mixed else split.value,  # type: ignore[arg-type]
+            shift=shift,
         ),
         n,
         as_json,
@@ -111,11 +116,15 @@ def cxr(
     seed: Seed = 0,
     file_format: Format = FileFormat.npz,
     workers: Workers = 1,
+    shift: Shift = "",
     as_json: Json = False,
 ) -> None:
     """Simulated chest X-rays with infected areas and the sentences that name them."""
-    from napari_clipmed.phantoms.cxr import write_cxr_phantoms
+    from napari_clipmed.phantoms.cxr import FilmRecipe, load_style_ranges, write_cxr_phantoms
 
+    recipe = FilmRecipe(style=load_style_ranges(shift)) if shift else FilmRecipe()
     _write(
-        lambda progress: write_cxr_phantoms(n, seed, out, file_format.value, progress, workers), n, as_json
+        lambda progress: write_cxr_phantoms(n, seed, out, file_format.value, progress, workers, recipe),
+        n,
+        as_json,
     )

@@ -6,7 +6,8 @@ Training runs in a process of its own, by the same command as on the command lin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
@@ -23,7 +24,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_clipmed.errors import ClipmedError
-from napari_clipmed.gui.finetune_words import MERIT, STRATEGIES, TASKS, compare, judged_on
+from napari_clipmed.gui.finetune_outcome import Outcome
+from napari_clipmed.gui.finetune_words import MERIT, STRATEGIES, TASKS, unfinished
 from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.jobs import duration
 from napari_clipmed.gui.process_job import Event, ProcessJob
@@ -33,10 +35,12 @@ from napari_clipmed.gui.theme import (
     banner,
     fill_dock,
     hint_label,
+    named,
     say,
     section,
     wrapped_label,
 )
+from napari_clipmed.gui.widgets.expert_panel import ExpertPanel
 from napari_clipmed.gui.widgets.failure_note import FailureNote
 from napari_clipmed.gui.widgets.learning_plot import LearningPlot
 from napari_clipmed.gui.widgets.model_chooser import ModelChooser
@@ -46,12 +50,16 @@ if TYPE_CHECKING:
     import napari
 
     from napari_clipmed.models.card import Task
+    from napari_clipmed.training.finetune_config import Strategy
+    from napari_clipmed.training.finetune_needs import Needs
     from napari_clipmed.training.finetune_plan import FinetunePlan
+    from napari_clipmed.training.finetune_run import Run
 
 FINETUNE, PLAN = "finetune", "finetune-plan"
 NOTHING_SAVED = "Nothing was saved yet. Accept or correct some diagnoses or masks first; those are learned."
 PLANNING = "Looking through the workspace …"
 RUNNING = "A round is running; cancel it first"
+ON_CPU = "Train on the processor instead"
 COLUMNS = ("Class", "Train", "Validate")
 
 
@@ -69,7 +77,7 @@ class FinetuneDock(QWidget):
         self.setObjectName("finetune_dock")
         self.session = session_for(viewer)
         self.plan: FinetunePlan | None = None
-        self.new_model_id = ""
+        self.unfinished: Run | None = None
         self._new_task: Task = "diagnosis"
         self._followed = False
         self._build()
@@ -108,11 +116,16 @@ class FinetuneDock(QWidget):
         self.epoch = hint_label("", "epoch")
         self.plot = LearningPlot()
         self.plot.setVisible(False)
-        self.result = banner("", "info", "finetune_result")
-        self.use_button = QPushButton("Use this model")
-        self.use_button.setObjectName("use_model")
-        self.use_button.setToolTip("It answers from now on; the model before stays and can be chosen again")
-        self.use_button.setVisible(False)
+        self.experts = ExpertPanel()
+        self.needs = hint_label("", "plan_needs")
+        self.stopped = banner("", "info", "unfinished_round")
+        self.resume_button = named(QPushButton("Go on with it"), "resume_round")
+        self.discard_button = named(QPushButton("Discard it"), "discard_round")
+        for button in (self.resume_button, self.discard_button):
+            button.setVisible(False)
+        self.cpu_button = named(QPushButton(ON_CPU), "on_cpu")
+        self.cpu_button.setVisible(False)
+        self.outcome = Outcome(self.session, self.failure.tell)
 
         fill_dock(
             self,
@@ -120,21 +133,25 @@ class FinetuneDock(QWidget):
             section(
                 "What will be learned from", self.problem, self.table, self.sentences, self.refresh_button
             ),
-            section("How much of the model learns", self.strategies.widget),
+            section("How much of the model learns", self.strategies.widget, self.needs, self.experts),
+            section("", self.stopped, self.resume_button, self.discard_button),
             self.start_button,
             self.job_bar,
             self.failure,
+            self.cpu_button,
             self.epoch,
             self.plot,
-            self.result,
-            self.use_button,
+            self.outcome,
         )
 
     def _connect(self) -> None:
         self.tasks.group.buttonClicked.connect(self._on_task)
         self.refresh_button.clicked.connect(self.look)
         self.start_button.clicked.connect(self.start)
-        self.use_button.clicked.connect(self.use_new_model)
+        self.strategies.group.buttonClicked.connect(self.look)
+        self.resume_button.clicked.connect(self.resume)
+        self.discard_button.clicked.connect(self.discard)
+        self.cpu_button.clicked.connect(self.start_on_cpu)
         self.session.models_changed.connect(self._on_models_changed)
 
     @property
@@ -162,22 +179,31 @@ class FinetuneDock(QWidget):
         if self._running:
             return
         session, task = self.session, self.task
+        strategy = cast("Strategy", self.strategies.choice)
         self._allow(PLANNING)
 
-        def work(progress: Progress) -> FinetunePlan | None:
+        def work(progress: Progress) -> _Outlook | None:
+            from napari_clipmed.training.finetune_config import FinetuneConfig
+            from napari_clipmed.training.finetune_needs import needs
             from napari_clipmed.training.finetune_plan import plan
+            from napari_clipmed.training.finetune_run import unfinished_runs
 
             progress.step(PLANNING.rstrip(" …"))
             if not session.workspace.exists():  # looking must not make a workspace
                 return None
             registry, chosen = session.registry(), session.model_id(task)
             base = registry.get(chosen) if chosen else registry.default(task)
-            return plan(session.store(), task, base)
+            store = session.store()
+            found = plan(store, task, base)
+            config = FinetuneConfig.default(task, strategy)
+            wanted = needs(found, base, config, store.workspace.models, session.settings.device)
+            stopped = unfinished_runs(store.workspace.runs, task)
+            return _Outlook(found, wanted, stopped[0] if stopped else None)
 
         session.jobs.start(
             work,
             title="Plan the round",
-            on_done=lambda plan: self._show_plan(task, plan),
+            on_done=lambda outlook: self._show_outlook(task, outlook),
             on_error=self._planning_failed,
             key=PLAN,
         )
@@ -186,9 +212,18 @@ class FinetuneDock(QWidget):
         self._allow("The plan could not be made; see the message")
         self.failure.tell(error)
 
-    def _show_plan(self, task: Task, plan: FinetunePlan | None) -> None:
+    def _show_outlook(self, task: Task, outlook: _Outlook | None) -> None:
         if task != self.task:
             return
+        ready = outlook is not None and outlook.plan.can_run
+        say(self.needs, "\n".join(outlook.needs.sentences()) if outlook is not None and ready else "")
+        self.unfinished = outlook.stopped if outlook is not None else None
+        say(self.stopped, unfinished(self.unfinished.facts) if self.unfinished is not None else "")
+        for button in (self.resume_button, self.discard_button):
+            button.setVisible(self.unfinished is not None)
+        self._show_plan(outlook.plan if outlook is not None else None)
+
+    def _show_plan(self, plan: FinetunePlan | None) -> None:
         self.plan = plan
         rows = list(plan.classes.items()) if plan is not None else []
         self.table.setRowCount(len(rows))
@@ -219,33 +254,71 @@ class FinetuneDock(QWidget):
 
     def start(self, _: object = None) -> None:
         """Start a round in its own process."""
-        if self._running or self.plan is None or not self.plan.can_run:
+        if self.plan is not None and self.plan.can_run:
+            self._launch(self._arguments(self.session.settings.device))
+
+    def start_on_cpu(self, _: object = None) -> None:
+        """Start it again on the processor, after the graphics card's memory did not suffice."""
+        if self.plan is not None and self.plan.can_run:
+            self._launch(self._arguments("cpu"))
+
+    def resume(self, _: object = None) -> None:
+        """Go on with the round that stopped."""
+        if self.unfinished is not None:
+            arguments = ["--task", self.task, "--device", self.session.settings.device]
+            self._launch([*arguments, "--resume", self.unfinished.id])
+
+    def discard(self, _: object = None) -> None:
+        """Throw the kept epoch of the round that stopped away."""
+        run = self.unfinished
+        if run is not None:
+            self.session.jobs.start(
+                lambda progress: run.discard(),
+                title="Discard the round",
+                on_done=lambda _: self.look(),
+                on_error=self.failure.tell,
+            )
+
+    def _arguments(self, device: str) -> list[str]:
+        said = ["--task", self.task, "--strategy", self.strategies.choice, "--device", device]
+        if self.bases[self.task].model_id:
+            said += ["--base", self.bases[self.task].model_id]
+        return said + self.experts.arguments()
+
+    def _launch(self, arguments: list[str]) -> None:
+        if self._running:
             return
-        session, task = self.session, self.task
-        arguments = ["finetune", "--workspace", str(session.workspace), "--task", task]
-        arguments += ["--strategy", self.strategies.choice, "--device", session.settings.device]
-        arguments += ["--progress", "json"]
-        if self.bases[task].model_id:
-            arguments += ["--base", self.bases[task].model_id]
-        self._new_task, self.new_model_id = task, ""
+        session = self.session
+        self._new_task = self.task
         self.failure.clear()
-        say(self.result, "")
+        self.outcome.clear(self.task)
         say(self.epoch, "")
-        self.use_button.setVisible(False)
-        self.plot.start(1, MERIT[task])
+        self.cpu_button.setVisible(False)
+        self.plot.start(1, MERIT[self.task])
         self.plot.setVisible(True)
         job = ProcessJob(
-            arguments, "Fine-tune", self._on_event, self.failure.tell, key=FINETUNE, parent=session.jobs
+            ["finetune", "--workspace", str(session.workspace), *arguments, "--progress", "json"],
+            "Fine-tune",
+            self._on_event,
+            self.failure.tell,
+            key=FINETUNE,
+            parent=session.jobs,
         )
         job.ended.connect(self._on_ended)
         session.jobs.adopt(job)
         self._allow(RUNNING)
 
     def _on_event(self, event: Event) -> None:
-        if event["event"] == "epoch":
+        kind = event["event"]
+        if kind == "epoch":
             self._on_epoch(event)
-        elif event["event"] == "done":
-            self._on_trained(event)
+        elif kind == "notice":
+            say(self.epoch, str(event.get("message", "")))
+        elif kind == "error":
+            self.cpu_button.setVisible(event.get("offer") == "cpu")
+        elif kind == "done":
+            self.outcome.tell(event)
+            self.session.models_changed.emit(self._new_task)  # the new version is in all lists at once
 
     def _on_epoch(self, event: Event) -> None:
         if self.plot.n_epochs == 0:
@@ -254,34 +327,14 @@ class FinetuneDock(QWidget):
         left = f", about {duration(event['eta_s'])} left" if event.get("eta_s") else ""
         say(self.epoch, f"Epoch {event['epoch']} of at most {event['epochs']}{left}")
 
-    def _on_trained(self, event: Event) -> None:
-        self.new_model_id = str(event["model_id"])
-        figures = compare(event.get("before", {}), event.get("after", {}))
-        lines = [str(event.get("message", "")), figures, judged_on(event), f"New model: {self.new_model_id}"]
-        say(self.result, "\n".join(line for line in lines if line))
-        self.use_button.setVisible(True)
-        self.use_button.setEnabled(True)
-        self.session.models_changed.emit(self._new_task)  # the new version is in all lists at once
-
     def _on_ended(self) -> None:
         self._allow("")
-        if not self.new_model_id and not self.failure.message and self.plot.n_epochs:
-            say(self.epoch, "Cancelled; nothing half-made was kept.")
+        if not self.outcome.model_id and not self.failure.message and self.plot.n_epochs:
+            say(
+                self.epoch,
+                "Cancelled; no model was made. The epochs that were finished can be taken up again.",
+            )
         self.look()
-
-    def use_new_model(self, _: object = None) -> None:
-        """Let the new model answer from now on, in this window and later ones."""
-        session, task, model_id = self.session, self._new_task, self.new_model_id
-        session.choose_model(task, model_id)
-        self.use_button.setEnabled(False)
-
-        def remember(progress: Progress) -> None:
-            session.registry().set_default(task, model_id)
-
-        def remembered(_: Any) -> None:
-            session.message.emit(f"{model_id} answers from now on.")
-
-        session.jobs.start(remember, title="Choose the model", on_done=remembered, on_error=self.failure.tell)
 
     # -- following ----------------------------------------------------------------------------------------
 
@@ -301,6 +354,15 @@ class FinetuneDock(QWidget):
             why_not = RUNNING
         self.start_button.setEnabled(not why_not)
         self.start_button.setToolTip(why_not or "Train a new version; the model in use stays as it is")
+
+
+@dataclass(frozen=True)
+class _Outlook:
+    """What a look at the workspace found."""
+
+    plan: FinetunePlan
+    needs: Needs
+    stopped: Run | None
 
 
 class _Choice:

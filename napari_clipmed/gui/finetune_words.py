@@ -10,6 +10,10 @@ STRATEGIES = {
         "Last layers",
         "Trains what follows the image tower: seconds to minutes",
     ),
+    "adapter": (
+        "Adapter",
+        "Also teaches how a picture is summed up, by small updates beside the weights: a minute or more",
+    ),
     "full": ("Whole network", "Trains everything but the text tower, gently: minutes to hours on a CPU"),
 }
 """Title and explanation of each strategy."""
@@ -47,3 +51,27 @@ def judged_on(event: Mapping[str, Any]) -> str:
     if event.get("on") == "validation":
         return "Measured on the cases kept for validation, which no model of this workspace trained on."
     return "Measured on the training cases themselves: too few patients to keep some. Do not trust it far."
+
+
+def forgotten(event: Mapping[str, Any]) -> str:
+    """What became of the base model's own kind of cases; empty where none were replayed."""
+    replay = event.get("replay")
+    if not isinstance(replay, Mapping):
+        return ""
+    for key, title in FIGURES.items():
+        if key in replay:
+            old, new = (float(replay[key][side]["value"]) for side in ("before", "after"))
+            cases = f"{replay.get('n', '')} cases of the base model's own kind"
+            return f"On {cases}: {title} {old:.3f} before, {new:.3f} after."
+    return ""
+
+
+def unfinished(facts: Mapping[str, Any]) -> str:
+    """What is said about a round that stopped."""
+    began = str(facts.get("started", ""))[:16].replace("T", " ")
+    config = facts.get("config", {})
+    title = STRATEGIES.get(str(config.get("strategy")), ("",))[0]
+    return (
+        f"A round ({title}) begun on {began} UTC stopped after epoch {facts.get('epoch')} of "
+        f"{config.get('epochs')}. It can go on from there."
+    )

@@ -17,6 +17,8 @@ from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.clip_dsa import ClipDSA
 from napari_clipmed.progress import Progress
 from napari_clipmed.records import Store
+from napari_clipmed.training.augment import WHOLE, warp
+from napari_clipmed.training.clip_dsa_recipe import Augmentation
 from napari_clipmed.training.finetune_plan import Example
 from napari_clipmed.training.snapshots import frame_name, read_frame, read_run, read_target, runs_of
 
@@ -30,7 +32,7 @@ class StudyItem:
     Parameters
     ----------
     views : dict
-        "AP" and/or "LA" to pictures (t, 3, S, S) or to frame features (t, d).
+        "AP" and/or "LA" to pictures (t, 3, S, S), trunk maps (t, C, h, w) or frame features (t, d).
     label : int
         Index in the label set.
     """
@@ -50,27 +52,82 @@ class StudyGroup:
 
 @dataclass(frozen=True, eq=False)
 class MaskItem:
-    """One mask to learn: a picture (3, S, S) or its causal features (C, h, w), the sentence, the target.
+    """One mask to learn: picture, sentence and target (1, S, S).
 
-    `sentence` is the tokens (n,) beside pictures, the sentence vector τ (d,) beside features.
+    `image` is the picture (3, S, S), the three stages of the tower, or the causal features (C, h, w);
+    `sentence` is the tokens (n,) beside pictures, the sentence vector τ (d,) beside what was computed.
     """
 
-    image: Tensor
+    image: Tensor | tuple[Tensor, ...]
     sentence: Tensor
     target: Tensor
 
 
 class ReadOnDemand(Dataset[Any]):
-    """Examples read from the workspace whenever they are asked for; pictures would fill the memory."""
+    """Items read whenever they are asked for; pictures would fill the memory.
 
-    def __init__(self, examples: Sequence[Example], read: Callable[[Example], Any]) -> None:
-        self._examples, self._read = list(examples), read
+    Parameters
+    ----------
+    sources : sequence
+        What `read` reads: examples of the workspace, or of the replay.
+    read : callable
+        Source to item.
+    change : callable, optional
+        Item and generator to a slightly changed item, for training.
+    seed : int
+        Of the changes; an item changes alike in the same epoch of any run.
+
+    Attributes
+    ----------
+    epoch : int
+        Set by whoever trains.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Any],
+        read: Callable[[Any], Any],
+        change: Callable[[Any, torch.Generator], Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._sources, self._read, self._change, self._seed = list(sources), read, change, seed
+        self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self._sources)
+
+    def plain(self, index: int) -> Any:
+        """An item as it is."""
+        return self._read(self._sources[index])
 
     def __getitem__(self, index: int) -> Any:
-        return self._read(self._examples[index])
+        item = self.plain(index)
+        if self._change is None:
+            return item
+        draw = torch.Generator().manual_seed((self._seed * 10_007 + self.epoch) * 100_003 + index)
+        return self._change(item, draw)
+
+
+STUDY_CHANGES = Augmentation(flip_horizontal=0.5, rotation_degrees=6, shift=0.03, zoom=0.06)
+MASK_CHANGES = Augmentation(rotation_degrees=5, shift=0.03, zoom=0.06)
+"""Light, and without a flip: sentences name sides."""
+
+
+def change_study(study: StudyItem, draw: torch.Generator) -> StudyItem:
+    """The study a little turned, shifted and zoomed, each view by its own draw."""
+
+    def changed(images: Tensor) -> Tensor:
+        flat = images.flatten(0, 1)
+        return warp(flat, flat.shape[-1], WHOLE, STUDY_CHANGES, draw).reshape(images.shape)
+
+    return StudyItem({name: changed(images) for name, images in study.views.items()}, study.label)
+
+
+def change_mask(mask: MaskItem, draw: torch.Generator) -> MaskItem:
+    """Picture and target a little turned, shifted and zoomed together."""
+    assert isinstance(mask.image, Tensor)
+    both = warp(torch.cat([mask.image, mask.target]), mask.target.shape[-1], WHOLE, MASK_CHANGES, draw)
+    return MaskItem(both[:-1], mask.sentence, (both[-1:] >= 0.5).float())
 
 
 def read_study(
@@ -86,14 +143,17 @@ def read_study(
 
 
 @torch.no_grad()
-def study_features(network: ClipDSA, study: StudyItem, compute: Compute, progress: Progress) -> StudyItem:
-    """Frame features (t, d) in place of the pictures, by a frozen network."""
+def study_features(
+    network: ClipDSA, study: StudyItem, compute: Compute, progress: Progress, *, maps: bool = False
+) -> StudyItem:
+    """Frame features (t, d), or trunk maps in half precision, in place of pictures, by a frozen network."""
 
     def features(images: Tensor) -> Tensor:
         parts = []
         for some in images.split(FRAMES_AT_ONCE):
             progress.step("Reading pictures")
-            parts.append(network.pool_frames(network.trunk(compute.send(some)).float()).cpu())
+            found = network.trunk(compute.send(some))
+            parts.append(found.half().cpu() if maps else network.pool_frames(found.float()).cpu())
         return torch.cat(parts)
 
     return StudyItem({name: features(images) for name, images in study.views.items()}, study.label)
@@ -142,17 +202,28 @@ def read_mask(
 
 
 @torch.no_grad()
-def mask_features(network: CausalCLIPSeg, mask: MaskItem, compute: Compute) -> MaskItem:
-    """Causal features and sentence vector in place of picture and tokens, by a frozen network."""
-    causal = network.separate(compute.send(mask.image[None])).causal[0].float().cpu()
+def mask_features(
+    network: CausalCLIPSeg, mask: MaskItem, compute: Compute, *, stages: bool = False
+) -> MaskItem:
+    """Causal features, or the tower's stages in half precision, and sentence vector, by a frozen network."""
+    assert isinstance(mask.image, Tensor)
+    image = compute.send(mask.image[None])
     tau = network.encode_text(mask.sentence[None].to(compute.device))[0].cpu()
-    return MaskItem(causal, tau, mask.target)
+    if stages:
+        found = tuple(stage[0].half().cpu() for stage in network.stages(image))
+        return MaskItem(found, tau, mask.target)
+    return MaskItem(network.separate(image).causal[0].float().cpu(), tau, mask.target)
 
 
-def collate_masks(items: Sequence[MaskItem]) -> tuple[Tensor, Tensor, Tensor]:
-    """Images or features, sentences and targets of a batch."""
-    return (
-        torch.stack([item.image for item in items]),
-        torch.stack([item.sentence for item in items]),
-        torch.stack([item.target for item in items]),
-    )
+MaskBatch = tuple[Tensor | tuple[Tensor, ...], Tensor, Tensor]
+
+
+def collate_masks(items: Sequence[MaskItem]) -> MaskBatch:
+    """Images or what was computed from them, sentences and targets of a batch."""
+    first = items[0].image
+    images: Tensor | tuple[Tensor, ...]
+    if isinstance(first, tuple):
+        images = tuple(torch.stack(stage) for stage in zip(*(item.image for item in items), strict=True))
+    else:
+        images = torch.stack([item.image for item in items if isinstance(item.image, Tensor)])
+    return images, torch.stack([i.sentence for i in items]), torch.stack([i.target for i in items])

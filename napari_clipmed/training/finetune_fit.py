@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import lightning as L
@@ -17,7 +17,10 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.ahead import Ahead
-from napari_clipmed.training.finetune_modules import FinetuneConfig, Tuner
+from napari_clipmed.training.finetune_config import FinetuneConfig
+from napari_clipmed.training.finetune_data import ReadOnDemand
+from napari_clipmed.training.finetune_modules import Tuner
+from napari_clipmed.training.finetune_run import Run
 
 LEARNT = 0.05
 """Training loss at which it stops: going on would make the model surer and more forgetful, not better."""
@@ -48,7 +51,7 @@ class Material:
     collate : callable
         Items to a batch.
     order : sequence of int
-        Indices of the training items, rare classes repeated.
+        Indices of the training items, rare classes repeated and replay added.
     """
 
     training: Any
@@ -58,27 +61,90 @@ class Material:
 
 
 class _Reporter(L.Callback):
-    """Tells progress, stops when asked to, and keeps the best parameters in memory."""
+    """Tells progress, stops when asked to, keeps the best parameters and, in the run's folder, each epoch."""
 
     def __init__(
         self,
         config: FinetuneConfig,
+        material: Material,
         progress: Progress,
         on_epoch: Callable[[EpochReport], None],
-        validates: bool,
+        stops: Mapping[str, EarlyStopping],
+        draw: torch.Generator,
+        run: Run | None,
     ) -> None:
-        self._config, self._progress, self._on_epoch, self._validates = config, progress, on_epoch, validates
+        self._config, self._material, self._progress, self._on_epoch = config, material, progress, on_epoch
+        self._stops, self._draw, self._run = stops, draw, run
+        self._validates = len(material.validation) > 0
         self._began = time.monotonic()
         self._least = float("inf")
+        self._optimiser: dict[str, Tensor] = {}
+        self.first = 0
         self.best: list[Tensor] | None = None
         self.best_epoch = 0
         self.reports: list[EpochReport] = []
+
+    # -- going on where a round stopped -------------------------------------------------------------------
+
+    def resume(self, tuner: Tuner) -> None:
+        """Take up the kept epoch of the round's folder; `on_fit_start` hands the optimiser its share."""
+        if self._run is None or not self._run.epoch:
+            return
+        tensors, facts = self._run.load(), self._run.facts
+        self.first, self.best_epoch = self._run.epoch, int(facts["best_epoch"])
+        self._least = float("inf") if facts["least"] is None else float(facts["least"])
+        self.reports = [EpochReport(**report) for report in facts["reports"]]
+        self.best = [tensors[f"best.{n}"] for n in range(len(tuner.learning))]
+        with torch.no_grad():
+            for n, parameter in enumerate(tuner.learning):
+                parameter.copy_(tensors[f"learning.{n}"])
+        self._draw.set_state(tensors["draw"])
+        for name, stop in self._stops.items():
+            kept = facts["stops"][name]
+            stop.load_state_dict(kept | {"best_score": torch.tensor(kept["best_score"])})
+        self._optimiser = {key: value for key, value in tensors.items() if key.startswith("adam.")}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self._optimiser:
+            return
+        optimiser = trainer.optimizers[0]
+        state = optimiser.state_dict()
+        for key, value in self._optimiser.items():
+            _, n, name = key.split(".")
+            state["state"].setdefault(int(n), {})[name] = value
+        optimiser.load_state_dict(state)
+
+    def _keep(self, trainer: L.Trainer, tuner: Tuner, epoch: int) -> None:
+        if self._run is None:
+            return
+        tensors: dict[str, Tensor] = {
+            f"learning.{n}": parameter for n, parameter in enumerate(tuner.learning)
+        }
+        tensors |= {f"best.{n}": best for n, best in enumerate(self.best or [])}
+        for n, state in trainer.optimizers[0].state_dict()["state"].items():
+            tensors |= {f"adam.{n}.{name}": value for name, value in state.items()}
+        stops = {name: _plain(stop.state_dict()) for name, stop in self._stops.items()}
+        self._run.save(
+            epoch,
+            tensors | {"draw": self._draw.get_state()},
+            reports=[asdict(report) for report in self.reports],
+            stops=stops,
+            best_epoch=self.best_epoch,
+            least=None if self._least == float("inf") else self._least,
+        )
+
+    # -- Lightning's moments ------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for items in getattr(self._material.training, "datasets", [self._material.training]):
+            if isinstance(items, ReadOnDemand):
+                items.epoch = self.first + trainer.current_epoch
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         steps = int(trainer.num_training_batches)
-        done = trainer.current_epoch * steps + batch_idx + 1
+        done = (self.first + trainer.current_epoch) * steps + batch_idx + 1
         self._progress.step("Training", done, self._config.epochs * steps)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -86,17 +152,20 @@ class _Reporter(L.Callback):
             found = trainer.callback_metrics.get(name)
             return None if found is None else float(found)
 
-        epoch = trainer.current_epoch + 1
+        here = trainer.current_epoch + 1
+        epoch = self.first + here
         val_loss = figure("val_loss") if self._validates else None
+        tuner = cast("Tuner", pl_module)
         if val_loss is None or val_loss < self._least:
             self._least = self._least if val_loss is None else val_loss
-            self.best = [p.detach().clone() for p in cast("Tuner", pl_module).learning]
+            self.best = [p.detach().clone() for p in tuner.learning]
             self.best_epoch = epoch
-        pace = (time.monotonic() - self._began) / epoch
+        pace = (time.monotonic() - self._began) / here
         metric = figure("metric") if self._validates else None
         eta = pace * (self._config.epochs - epoch)
         report = EpochReport(epoch, self._config.epochs, figure("train_loss") or 0.0, val_loss, metric, eta)
         self.reports.append(report)
+        self._keep(trainer, tuner, epoch)
         self._on_epoch(report)
         self._progress.step("Training", epoch, self._config.epochs)
 
@@ -108,10 +177,16 @@ def fit(
     progress: Progress,
     on_epoch: Callable[[EpochReport], None],
     device: str = "cpu",
+    run: Run | None = None,
 ) -> tuple[list[EpochReport], int]:
     """Train until it no longer helps, and leave the tuner with its best parameters.
 
     With validation, that is the epoch of the least validation loss; without, the last one.
+
+    Parameters
+    ----------
+    run : Run, optional
+        Where every finished epoch is kept, and where an unfinished round is taken up.
 
     Returns
     -------
@@ -126,34 +201,42 @@ def fit(
         As soon as `progress` says so.
     """
     validates = len(material.validation) > 0
-    reporter = _Reporter(config, progress, on_epoch, validates)
-    stops = [_stop("train_loss", config.epochs, stopping_threshold=LEARNT)]
+    stops = {"train_loss": _stop("train_loss", config.epochs, stopping_threshold=LEARNT)}
     if validates:
-        stops.append(_stop("val_loss", config.patience))
+        stops["val_loss"] = _stop("val_loss", config.patience)
     draw = torch.Generator().manual_seed(config.seed)
+    reporter = _Reporter(config, material, progress, on_epoch, stops, draw, run)
+    reporter.resume(tuner)
     lessons = Ahead(_loader(Subset(material.training, material.order), config, material.collate, draw))
     exam = Ahead(_loader(material.validation, config, material.collate)) if validates else None
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        # Advice about workers and logging intervals, of no use for a few items in memory.
-        warnings.filterwarnings("ignore", module="lightning")
-        trainer = L.Trainer(
-            max_epochs=config.epochs,
-            accelerator={"cuda": "gpu"}.get(device, device),
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            gradient_clip_val=1.0,
-            callbacks=[reporter, *stops],
-        )
-        trainer.fit(tuner, lessons, exam)
+    stopped_before = any(stop.stopped_epoch for stop in stops.values())
+    if reporter.first < config.epochs and not stopped_before:
+        with warnings.catch_warnings():
+            # Advice about workers and logging intervals, of no use for a few items in memory.
+            warnings.filterwarnings("ignore", module="lightning")
+            trainer = L.Trainer(
+                max_epochs=config.epochs - reporter.first,
+                accelerator={"cuda": "gpu"}.get(device, device),
+                devices=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                gradient_clip_val=1.0,
+                callbacks=[*stops.values(), reporter],
+            )
+            trainer.fit(tuner, lessons, exam)
     with torch.no_grad():
         for parameter, best in zip(tuner.learning, reporter.best or [], strict=True):
             parameter.copy_(best.to(parameter.device))
     return reporter.reports, reporter.best_epoch
+
+
+def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of an early stopping as JSON."""
+    return {key: value.item() if isinstance(value, Tensor) else value for key, value in state.items()}
 
 
 def _stop(figure: str, patience: int, stopping_threshold: float | None = None) -> EarlyStopping:

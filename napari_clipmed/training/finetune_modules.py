@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import lightning as L
 import torch
@@ -20,56 +19,12 @@ from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.causal_clipseg_loss import ObjectiveConfig, adversarial_losses, segmentation_loss
 from napari_clipmed.models.clip_dsa import ClipDSA, ClipDSAOutput
 from napari_clipmed.models.clip_dsa_loss import ClipDSALoss
-from napari_clipmed.training.finetune_data import StudyGroup
-
-Strategy = Literal["head", "full"]
+from napari_clipmed.training.finetune_config import FinetuneConfig
+from napari_clipmed.training.finetune_data import MaskBatch, StudyGroup
+from napari_clipmed.training.low_rank import add_low_rank, merge_low_rank
 
 DICE_WEIGHT = 1.0
 """Weight of the soft Dice term: with few masks, cross-entropy alone favours empty answers."""
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """How a round learns; the defaults are meant to be left alone.
-
-    Parameters
-    ----------
-    strategy : "head" or "full"
-        "head" trains what follows the image tower, on features computed once: seconds. "full" trains
-        everything but the text tower of the diagnosis model, gently: minutes to hours.
-    epochs : int
-        At most; it stops earlier when it no longer helps.
-    learning_rate : float
-        Of AdamW.
-    batch_size : int
-        Studies or masks a step.
-    pull : float
-        Strength of the pull back to the base model (half the squared distance, times this).
-    patience : int
-        Epochs without a better validation loss before it stops.
-    seed : int
-        Of everything random.
-    """
-
-    strategy: Strategy = "head"
-    epochs: int = 40
-    learning_rate: float = 1e-3
-    batch_size: int = 16
-    pull: float = 0.01
-    patience: int = 8
-    seed: int = 0
-
-    @classmethod
-    def default(cls, task: str, strategy: Strategy, epochs: int | None = None, seed: int = 0) -> Self:
-        """Sensible values for a task and strategy; `epochs` overrules."""
-        values: dict[tuple[str, str], dict[str, Any]] = {
-            ("diagnosis", "head"): {"epochs": 40, "learning_rate": 1e-3, "batch_size": 16},
-            ("diagnosis", "full"): {"epochs": 12, "learning_rate": 3e-5, "batch_size": 2},
-            ("segmentation", "head"): {"epochs": 25, "learning_rate": 3e-4, "batch_size": 4},
-            ("segmentation", "full"): {"epochs": 15, "learning_rate": 3e-5, "batch_size": 4},
-        }
-        chosen = values[task, strategy] | ({"epochs": epochs} if epochs is not None else {})
-        return cls(strategy=strategy, seed=seed, **chosen)
 
 
 class Tuner(L.LightningModule):
@@ -98,6 +53,16 @@ class Tuner(L.LightningModule):
         super().train(mode)
         self.network.eval()
         return self
+
+    def restart(self) -> None:
+        """Put every parameter back to where it started."""
+        with torch.no_grad():
+            for parameter, start in zip(self.learning, self._start, strict=True):
+                parameter.copy_(start.to(parameter))
+
+    def finish(self) -> None:
+        """Leave a network of the architecture it had, with what was learned inside its weights."""
+        merge_low_rank([self.network])
 
     def pull_back(self) -> Tensor:
         """Half the squared distance from the base model, times the strength of the pull."""
@@ -130,7 +95,7 @@ class Tuner(L.LightningModule):
 
 
 class DiagnosisTuner(Tuner):
-    """CLIP-DSA on groups of studies: frame features for "head", pictures for "full"."""
+    """CLIP-DSA on groups of studies: frame features for "head", maps for "adapter", pictures for "full"."""
 
     network: ClipDSA
 
@@ -140,7 +105,10 @@ class DiagnosisTuner(Tuner):
             modules.append(network.visual)
         # A shared temporal pooling appears under two names; a parameter must be given once.
         learning = {id(p): p for module in modules for p in module.parameters()}
-        super().__init__(network, learning.values(), config)
+        some = list(learning.values())
+        if config.strategy == "adapter":
+            some += add_low_rank(network.visual.attnpool, seed=config.seed)
+        super().__init__(network, some, config)
         # Without the loss between the views: what it can reach depends on the classes of a batch, so with a
         # few studies it says more about the batch than about the model.
         self._criterion = ClipDSALoss(targets="prototype", mc_weight=0.0)
@@ -149,6 +117,8 @@ class DiagnosisTuner(Tuner):
         """Run the network on a group."""
         if self._config.strategy == "head":
             return self.network.forward_features(group.ap, group.la)
+        if self._config.strategy == "adapter":
+            return self.network.forward_maps(*(v if v is None else v.float() for v in (group.ap, group.la)))
         return self.network(group.ap, group.la)
 
     def logits(self, group: StudyGroup) -> Tensor:
@@ -183,37 +153,44 @@ class DiagnosisTuner(Tuner):
 
 
 class SegmentationTuner(Tuner):
-    """CausalCLIPSeg on masks: from cached causal features for "head", from pictures for "full".
+    """CausalCLIPSeg on masks: causal features for "head", stages for "adapter", pictures for "full".
 
     The head is the whole causal decoder. The neck below it works at a sixteenth of the resolution and knows
-    no text; its features are small enough to keep and general enough to leave alone.
+    no text; "adapter" gives it low-rank updates.
     """
 
     network: CausalCLIPSeg
 
     def __init__(self, network: CausalCLIPSeg, config: FinetuneConfig) -> None:
-        module: nn.Module = network.causal_decoder if config.strategy == "head" else network
-        super().__init__(network, module.parameters(), config)
+        module: nn.Module = network if config.strategy == "full" else network.causal_decoder
+        learning = list(module.parameters())
+        if config.strategy == "adapter":
+            learning += add_low_rank(network.neck, seed=config.seed)
+        super().__init__(network, learning, config)
         self._objective = ObjectiveConfig(dice=DICE_WEIGHT)
 
-    def logits(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def logits(self, batch: MaskBatch) -> Tensor:
         """(B, 1, S, S) logits of the lesion."""
         image, sentence, _ = batch
+        if isinstance(image, tuple):  # "adapter": the tower's stages
+            causal = self.network.neck(*(stage.float() for stage in image)).causal
+            return self.network.causal_decoder(causal, sentence).float()
         if self._config.strategy == "head":
             return self.network.causal_decoder(image, sentence).float()
         return self.network.decode(
             self.network.encode_image(image), self.network.encode_text(sentence)
         ).float()
 
-    def loss(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, int]:
+    def loss(self, batch: MaskBatch) -> tuple[Tensor, int]:
         """Cross-entropy and Dice of the lesion; for "full" in training, with the adversary too."""
         image, sentence, target = batch
         if self._config.strategy == "full" and self.training:
+            assert isinstance(image, Tensor)
             losses = adversarial_losses(self.network, image, sentence, target, self._objective)
             return losses.total, len(target)
         return segmentation_loss(self.logits(batch), target, DICE_WEIGHT), len(target)
 
-    def merit(self, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def merit(self, batch: MaskBatch) -> Tensor:
         """Mean Dice of the masks at threshold 0.5."""
         from napari_clipmed.training.metrics_segmentation import SegmentationMetrics
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from typing import Any, Literal
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.models.card import ModelEntry
 from napari_clipmed.records import Case, PatientBasis, Revision, SplitRole, Store
+from napari_clipmed.records.words import Slot
 from napari_clipmed.training.snapshots import frame_name, runs_of
 
 Task = Literal["diagnosis", "segmentation"]
@@ -147,7 +148,8 @@ def plan(store: Store, task: Task, base: ModelEntry | None = None) -> FinetunePl
     """
     cases = {case.id: case for case in store.cases()}
     revisions = list(store.current_labels().values()) if task == "diagnosis" else store.all_current_masks()
-    examples, left_out = _examples(task, revisions, cases, store.input_names(), base)
+    disputed = {slot.first.slot for slot in store.conflicts()}
+    examples, left_out = _examples(task, revisions, cases, store.input_names(), base, disputed)
     known = store.split_roles(task)
     new_roles = decide_roles(examples, known)
     roles = dict(known) | new_roles
@@ -207,6 +209,7 @@ def _examples(
     cases: Mapping[str, Case],
     stored: Mapping[str, frozenset[str]],
     base: ModelEntry | None,
+    disputed: Collection[Slot],
 ) -> tuple[list[Example], Counter[str]]:
     """What can be learned from, and how many were left out for which reason."""
     rows = (base.card.label_set or {}).get("labels", []) if base is not None else []
@@ -215,6 +218,8 @@ def _examples(
     examples, left_out = [], Counter[str]()
     for revision in sorted(revisions, key=lambda r: r.id):
         reason = refuse(revision, stored.get(revision.case_id, frozenset()), labels)
+        if not reason and revision.slot in disputed:
+            reason = "on which two readers disagree; settle it first"
         if reason:
             left_out[reason] += 1
             continue

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 
 def tell(event: str, **values: object) -> None:
@@ -17,6 +18,9 @@ def cancelled(*_: object) -> None:
     sys.exit(130)
 
 
+if "FAKE_FINETUNE_TELLS" in os.environ:
+    with Path(os.environ["FAKE_FINETUNE_TELLS"]).open("w", encoding="utf-8") as file:
+        json.dump(sys.argv[1:], file)
 signal.signal(signal.SIGTERM, cancelled)
 mode = os.environ.get("FAKE_FINETUNE", "works")
 tell("plan", base="clip-dsa-compact", message="Trains on 8 studies of 8 patients.")
@@ -25,6 +29,11 @@ tell("step", message="Reading the cases", done=3, total=8)
 if mode == "fails":
     tell("error", message="The disk is full.", hint="Make room and try again.")
     sys.exit(1)
+if mode == "no memory":
+    tell("error", message="The graphics card has not enough memory.", hint="Use the processor.", offer="cpu")
+    sys.exit(1)
+if mode == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
 if mode == "crashes":
     sys.stderr.write("Segmentation fault, more or less\n")
     sys.exit(3)
@@ -42,6 +51,8 @@ for epoch in range(1, epochs + 1):
     time.sleep(0.05)
 tell(
     "done",
+    run="20260101-000000-000000",
+    replay={"n": 13, "macro_f1": {"before": {"value": 0.7}, "after": {"value": 0.69}}},
     model_id="clip-dsa-compact-ft1",
     folder="models",
     on="validation",

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from dock_fakes import biplane, film, registry_with
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QPushButton, QRadioButton
+from qtpy.QtWidgets import QInputDialog, QPushButton, QRadioButton
 
 from napari_clipmed.gui import finetune_dock
 from napari_clipmed.gui.finetune_dock import FINETUNE, FinetuneDock
 from napari_clipmed.gui.process_job import ProcessJob
 from napari_clipmed.gui.session import session_for
+from napari_clipmed.models import promotion
 from napari_clipmed.records import Store
 from napari_clipmed.training import finetune_plan
+from napari_clipmed.training.finetune_run import Run
 
 HERE = Path(__file__).parent
 
@@ -89,15 +93,16 @@ def test_the_plan_shows_counts_and_doubts_and_is_made_off_the_gui_thread(dock, s
     assert threading.main_thread() not in threads
 
 
-def test_a_round_draws_curves_and_its_model_can_be_used_at_once(planned, session, qtbot):
+def test_a_round_draws_curves_and_its_model_can_be_used_at_once(planned, session, qtbot, monkeypatch):
     click(qtbot, planned.start_button)
     assert not planned.start_button.isEnabled()
-    wait_for(qtbot, lambda: "It improved" in planned.result.text())
+    wait_for(qtbot, lambda: "It improved" in planned.outcome.text.text())
     assert planned.plot.n_epochs == 5
-    assert "Macro F1: 0.610 before, 0.820 after" in planned.result.text()
-    assert "kept for validation" in planned.result.text()
-    click(qtbot, planned.use_button)
-    assert session.model_id("diagnosis") == "clip-dsa-compact-ft1"
+    assert "Macro F1: 0.610 before, 0.820 after" in planned.outcome.text.text()
+    assert "kept for validation" in planned.outcome.text.text()
+    monkeypatch.setattr(promotion, "load_network", lambda entry: None)
+    click(qtbot, planned.outcome.use_button)
+    wait_for(qtbot, lambda: session.model_id("diagnosis") == "clip-dsa-compact-ft1")
     wait_for(qtbot, lambda: session.registry().default("diagnosis").id == "clip-dsa-compact-ft1")
     wait_for(qtbot, lambda: planned.bases["diagnosis"].model_id == "clip-dsa-compact-ft1")
 
@@ -111,18 +116,99 @@ def test_cancel_ends_the_process_and_says_so(planned, session, qtbot, monkeypatc
     assert job.state in ("cancelling", "cancelled")
     wait_for(qtbot, lambda: session.jobs.running(FINETUNE) is None)
     assert "Cancelled" in planned.epoch.text()
-    assert not planned.use_button.isVisible()
+    assert not planned.outcome.use_button.isVisible()
     wait_for(qtbot, planned.start_button.isEnabled)
 
 
 @pytest.mark.parametrize(
-    ("mode", "sentence"), [("fails", "The disk is full."), ("crashes", "stopped unexpectedly (exit code 3)")]
+    ("mode", "sentence"),
+    [
+        ("fails", "The disk is full."),
+        ("crashes", "stopped unexpectedly (exit code 3)"),
+        ("killed", "stopped unexpectedly"),
+    ],
 )
 def test_a_failure_is_a_sentence(planned, session, qtbot, monkeypatch, mode, sentence):
     monkeypatch.setenv("FAKE_FINETUNE", mode)
     click(qtbot, planned.start_button)
     wait_for(qtbot, lambda: sentence in planned.failure.message)
-    assert planned.result.text() == ""
+    assert planned.outcome.text.text() == ""
+
+
+def told_to(path: Path) -> list[str]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_what_an_expert_sets_is_handed_to_the_command(planned, qtbot, monkeypatch, tmp_path):
+    monkeypatch.setenv("FAKE_FINETUNE_TELLS", str(tmp_path / "told"))
+    assert not planned.experts.fields["epochs"].isVisible()
+    click(qtbot, planned.experts.fold)
+    planned.experts.fields["epochs"].setText("7")
+    planned.experts.switches["balance"].setChecked(False)
+    click(qtbot, planned.findChild(QRadioButton, "strategy_adapter"))
+    wait_for(qtbot, planned.start_button.isEnabled)
+    assert "Takes at most about" in planned.needs.text()
+    click(qtbot, planned.start_button)
+    wait_for(qtbot, (tmp_path / "told").exists)
+    wait_for(qtbot, lambda: "It improved" in planned.outcome.text.text())
+    said = told_to(tmp_path / "told")
+    assert said[said.index("--epochs") + 1] == "7"
+    assert said[said.index("--strategy") + 1] == "adapter"
+    assert "--no-balance" in said
+    assert "base model's own kind: Macro F1 0.700 before, 0.690 after" in planned.outcome.text.text()
+    assert planned.outcome.report == planned.session.workspace / "runs/20260101-000000-000000/report.html"
+
+
+def test_without_memory_the_processor_is_offered(planned, qtbot, monkeypatch, tmp_path):
+    monkeypatch.setenv("FAKE_FINETUNE", "no memory")
+    click(qtbot, planned.start_button)
+    wait_for(qtbot, planned.cpu_button.isVisible)
+    monkeypatch.setenv("FAKE_FINETUNE", "works")
+    monkeypatch.setenv("FAKE_FINETUNE_TELLS", str(tmp_path / "told"))
+    wait_for(qtbot, planned.start_button.isEnabled)
+    click(qtbot, planned.cpu_button)
+    wait_for(qtbot, lambda: "It improved" in planned.outcome.text.text())
+    said = told_to(tmp_path / "told")
+    assert said[said.index("--device") + 1] == "cpu"
+
+
+def test_a_round_that_stopped_can_go_on_or_be_discarded(planned, session, qtbot, monkeypatch, tmp_path):
+    config = {"strategy": "head", "epochs": 40}
+    run = Run.begin(session.workspace / "runs", {"task": "diagnosis", "config": config})
+    run.save(3, {"learning.0": torch.zeros(1)})
+    planned.look()
+    wait_for(qtbot, lambda: "stopped after epoch 3 of 40" in planned.stopped.text())
+    monkeypatch.setenv("FAKE_FINETUNE_TELLS", str(tmp_path / "told"))
+    wait_for(qtbot, planned.start_button.isEnabled)
+    click(qtbot, planned.resume_button)
+    wait_for(qtbot, lambda: "It improved" in planned.outcome.text.text())
+    assert told_to(tmp_path / "told")[-4:-2] == ["--resume", run.id]
+    wait_for(qtbot, planned.start_button.isEnabled)
+    click(qtbot, planned.discard_button)
+    wait_for(qtbot, lambda: not planned.stopped.isVisible())
+    assert not run.folder.exists()
+
+
+def test_a_worse_model_needs_a_reason_and_can_be_taken_back(planned, session, qtbot, monkeypatch):
+    click(qtbot, planned.start_button)
+    wait_for(qtbot, lambda: "It improved" in planned.outcome.text.text())
+    entry = session.registry().get("clip-dsa-compact-ft1")
+    worse = {"finetune": {"before": {"macro_f1": 0.8}, "after": {"macro_f1": 0.7}}}
+    card = entry.card.model_copy(update={"metrics": worse, "parent": "clip-dsa-compact"})
+    (entry.folder / "card.json").write_text(card.model_dump_json(), encoding="utf-8")
+    asked = []
+    monkeypatch.setattr(promotion, "load_network", lambda entry: None)
+    monkeypatch.setattr(
+        QInputDialog, "getText", lambda parent, title, text: (asked.append(text), ("It reads films", True))[1]
+    )
+    click(qtbot, planned.outcome.use_button)
+    wait_for(qtbot, lambda: session.registry().default("diagnosis").id == entry.id)
+    assert "worse than clip-dsa-compact" in asked[0]
+    wait_for(qtbot, planned.outcome.back_button.isVisible)
+    assert promotion.promotions(session.registry().roots[-1])[-1]["reason"] == "It reads films"
+    click(qtbot, planned.outcome.back_button)
+    wait_for(qtbot, lambda: session.registry().default("diagnosis").id == "clip-dsa-compact")
+    wait_for(qtbot, lambda: session.model_id("diagnosis") == "clip-dsa-compact")
 
 
 def test_closing_the_window_ends_the_process(planned, session, qtbot, monkeypatch):

@@ -7,13 +7,17 @@ shifted test set, so that a model that reads the decoration instead of the lung 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
+from napari_clipmed.errors import ClipmedError
 from napari_clipmed.phantoms.cxr.anatomy import Field
+from napari_clipmed.shipped import resource
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,41 @@ class Style:
     tube: bool
 
 
-def draw_style(rng: np.random.Generator, infected: bool, confounding: float) -> Style:
+@dataclass(frozen=True)
+class StyleRanges:
+    """Ranges (low, high) from which a hospital's styles are drawn, and its share of portable films."""
+
+    portable_share: float = 0.45
+    gamma: tuple[float, float] = (1.1, 1.9)
+    sharpen: tuple[float, float] = (0.0, 1.2)
+    dose: tuple[float, float] = (1.5e3, 2e4)
+    collimation: tuple[float, float] = (0.0, 0.06)
+
+
+HERE = StyleRanges()
+"""The hospital whose films are drawn unless another is wanted."""
+
+
+def load_style_ranges(name: str = "shifted") -> StyleRanges:
+    """The shipped ranges of that name, ``phantom_cxr_<name>.yaml``.
+
+    Raises
+    ------
+    ClipmedError
+        When there are none.
+    """
+    try:
+        text = resource("configs", f"phantom_cxr_{name}.yaml").read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ClipmedError(f"No style of chest films is called {name!r}.", "There is: shifted.") from error
+    words: dict[str, Any] = yaml.safe_load(text)
+    pairs = {key: tuple(value) for key, value in words.items() if isinstance(value, list)}
+    return StyleRanges(portable_share=words["portable_share"], **pairs)
+
+
+def draw_style(
+    rng: np.random.Generator, infected: bool, confounding: float, ranges: StyleRanges = HERE
+) -> Style:
     """Draw a style; with `confounding` in [0, 1] the portable look follows infection that often.
 
     Parameters
@@ -41,17 +79,19 @@ def draw_style(rng: np.random.Generator, infected: bool, confounding: float) -> 
     confounding : float
         0: decoration is independent of infection; 1: every infected film is portable with lines and no
         healthy one is; -1: the reverse, for shifted test sets.
+    ranges : StyleRanges
+        Of the hospital.
     """
     if rng.random() < abs(confounding):
         portable = infected if confounding > 0 else not infected
     else:
-        portable = bool(rng.random() < 0.45)
+        portable = bool(rng.random() < ranges.portable_share)
     return Style(
         portable=portable,
-        gamma=rng.uniform(1.1, 1.9),
-        sharpen=rng.uniform(0.0, 1.2),
-        dose=float(np.exp(rng.uniform(np.log(1.5e3), np.log(2e4)))),
-        collimation=rng.uniform(0, 0.06),
+        gamma=rng.uniform(*ranges.gamma),
+        sharpen=rng.uniform(*ranges.sharpen),
+        dose=float(np.exp(rng.uniform(*np.log(ranges.dose)))),
+        collimation=rng.uniform(*ranges.collimation),
         side_letter=str(rng.choice(["R", "L", "", ""])),
         electrodes=int(rng.integers(2, 6)) if portable else 0,
         tube=bool(portable and rng.random() < 0.6),

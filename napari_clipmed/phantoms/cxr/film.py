@@ -25,12 +25,15 @@ class FilmRecipe:
         See `decorations.draw_style`.
     subset_prompts : float
         Share of films whose sentence names only some of the areas, with the mask to match.
+    style : StyleRanges
+        Of the hospital.
     """
 
     size: int = 512
     n_areas: int | None = None
     confounding: float = 0.0
     subset_prompts: float = 0.3
+    style: decorations.StyleRanges = decorations.StyleRanges()
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +79,9 @@ def draw_film(seed: int | np.random.SeedSequence, recipe: FilmRecipe | None = No
     if wanted is None:
         wanted = int(finding_rng.choice(7, p=[0.12, 0.27, 0.27, 0.14, 0.10, 0.06, 0.04]))
     areas = findings.draw_areas(lungs, wanted, finding_rng)
-    style = decorations.draw_style(np.random.default_rng(style_seed), bool(areas), recipe.confounding)
+    style = decorations.draw_style(
+        np.random.default_rng(style_seed), bool(areas), recipe.confounding, recipe.style
+    )
 
     attenuation = (
         anatomy.soft_tissue(body, recipe.size)

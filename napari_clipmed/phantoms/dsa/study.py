@@ -70,11 +70,15 @@ class SimulatedStudy:
         times = self.acquisition.times_s
         return int(np.clip(np.searchsorted(times, self.bolus.onset_s), 1, 3))
 
-    def subtracted(self, name: str) -> Frames:
-        """The run as the console shows it, minus its mask: grey 0…1, vessels dark. (T, H, W)."""
-        log = self.views[name].log
-        mask = log[: self.mask_frames].mean(0)
-        return np.clip(self.acquisition.background - self.acquisition.grey_per_log * (log - mask), 0, 1)
+    def subtracted(self, name: str, landmark: float = 0.0) -> Frames:
+        """The run as the console shows it, minus its mask: grey 0…1, vessels dark. (T, H, W).
+
+        `landmark` is the share of the still head that is left behind the vessels.
+        """
+        view = self.views[name]
+        behind = view.log[: self.mask_frames].mean(0) - landmark * (view.body - np.median(view.body))
+        shown = self.acquisition.grey_per_log * (view.log - behind)
+        return np.clip(self.acquisition.background - shown, 0, 1)
 
 
 def simulate_study(

@@ -17,6 +17,7 @@ from napari_clipmed.phantoms.dsa.acquisition import window_to_bytes
 from napari_clipmed.phantoms.dsa.anatomy import grow_anatomy
 from napari_clipmed.phantoms.dsa.config import load_ambient
 from napari_clipmed.phantoms.dsa.diseases import LABELS
+from napari_clipmed.phantoms.dsa.shift import load_shift
 from napari_clipmed.phantoms.dsa.study import SimulatedStudy, simulate_study
 from napari_clipmed.phantoms.dsa.truth import truth_arrays, truth_words
 from napari_clipmed.progress import Progress
@@ -46,12 +47,15 @@ class Recipe:
         ``npz`` (windowed bytes for training) or ``dicom`` (raw frames for the reader).
     truth : str
         ``lesion``, or ``full`` for vessel masks and arrival maps too, which DICOM studies always carry.
+    shift : str
+        Another hospital (`shift.load_shift`), npz only; empty for none.
     """
 
     size: int = 224
     preset: str = "training"
     format: Format = "npz"
     truth: TruthDepth = "lesion"
+    shift: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ def write_dsa_phantoms(
     preset: str = "training",
     truth: TruthDepth = "lesion",
     split: Split | None = None,
+    shift: str = "",
 ) -> Path:
     """Write `n` studies with their truth.
 
@@ -88,8 +93,8 @@ def write_dsa_phantoms(
         Number of studies, and the seed from which all of them follow.
     out : Path
         Folder, created; rows are appended to ``studies.jsonl`` as studies are finished.
-    format, size, preset, truth
-        As `Recipe`.
+    format, size, preset, truth, shift
+        As `Recipe`; a shift brings its own preset.
     progress : Progress, optional
         Told after each patient.
     workers : int
@@ -105,12 +110,14 @@ def write_dsa_phantoms(
     Raises
     ------
     ClipmedError
-        When the folder cannot be made, or there is no such preset.
+        When the folder cannot be made, there is no such preset or shift, or a shift is wanted as DICOM.
     Cancelled
         When `progress` was cancelled; what is listed in ``studies.jsonl`` is whole.
     """
     progress = progress or Progress()
-    recipe = Recipe(size, preset, format, truth)
+    if shift and format != "npz":
+        raise ClipmedError("A shifted style is written as npz only.", "Leave --format as it is.")
+    recipe = Recipe(size, load_shift(shift).acquisition if shift else preset, format, truth, shift)
     try:
         (out / "studies").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -142,6 +149,7 @@ def _manifest(n: int, seed: int, recipe: Recipe, split: Split | None) -> dict[st
         "split": split or "mixed",
         "labels": list(LABELS),
         "config": load_ambient(recipe.preset).model_dump(),
+        "shifted": load_shift(recipe.shift).model_dump() if recipe.shift else None,
     }
 
 
@@ -188,27 +196,38 @@ def _write_patient(job: tuple[Patient, Recipe, Path]) -> list[dict[str, Any]]:
     rows = []
     for k, label in enumerate(patient.labels):
         seed, name = patient.seed * 16 + k, f"{patient.first + k:06d}"
-        study = simulate_study(anatomy, label, seed, ambient, recipe.size, full_truth=full)
-        file = _write_study(study, out / "studies", name, seed, recipe.format)
+        severity, site = (
+            load_shift(recipe.shift).presentation.draw(label, np.random.default_rng([seed, 3]))
+            if recipe.shift
+            else (None, None)
+        )
+        study = simulate_study(anatomy, label, seed, ambient, recipe.size, severity, site, full)
+        file = _write_study(study, out / "studies", name, seed, recipe)
         row = {"id": name, "patient": patient.name, "split": patient.split}
         row |= truth_words(study.label, study.side, study.circulation)
         rows.append(row | {"file": str(file.relative_to(out)), "seed": seed, "synthetic": True})
     return rows
 
 
-def _write_study(study: SimulatedStudy, folder: Path, name: str, seed: int, format: Format) -> Path:  # noqa: A002
-    if format == "dicom":
+def _write_study(study: SimulatedStudy, folder: Path, name: str, seed: int, recipe: Recipe) -> Path:
+    if recipe.format == "dicom":
         from napari_clipmed.phantoms.dsa.dicom import write_dicom
 
         return write_dicom(study, folder, name, seed)
-    return write_npz(study, folder, name)
+    return write_npz(study, folder, name, seed, recipe.shift)
 
 
-def write_npz(study: SimulatedStudy, folder: Path, name: str) -> Path:
+def write_npz(study: SimulatedStudy, folder: Path, name: str, seed: int = 0, shift: str = "") -> Path:
     """One uncompressed archive; written beside and renamed, so that no half file is ever seen."""
     arrays: dict[str, Any] = truth_arrays({key: view.truth for key, view in study.views.items()})
+    rng = np.random.default_rng([seed, 4])
     for key in study.views:
-        arrays[key] = window_to_bytes(study.subtracted(key))
+        if shift:
+            look = load_shift(shift).look
+            frames = look.show(study.subtracted(key, look.landmark), rng)
+        else:
+            frames = study.subtracted(key)
+        arrays[key] = window_to_bytes(frames)
         arrays[f"times_ms_{key}"] = study.acquisition.times_s * 1000
     scratch, path = folder / f".{name}.npz", folder / f"{name}.npz"
     np.savez(scratch, **arrays)
