@@ -110,6 +110,64 @@ def scaling(
             console.print(f"  {size:>9,.0f} {table.unit}: {duration(timing.median)}", highlight=False)
 
 
+class Taught(StrEnum):
+    """What is taught."""
+
+    diagnosis = "diagnosis"
+    segmentation = "segmentation"
+
+
+class HowMuch(StrEnum):
+    """How much of the network learns."""
+
+    head = "head"
+    adapter = "adapter"
+    full = "full"
+
+
+class Drawn(StrEnum):
+    """Which simulated patients: those on which defaults were chosen, or others."""
+
+    validation = "validation"
+    test = "test"
+
+
+@benchmark.command("finetune")
+def learning(
+    folder: Annotated[Path, typer.Option(help="For simulated studies and workspaces; used again.")],
+    task: Annotated[list[Taught] | None, typer.Option(help="Default: both.")] = None,
+    strategy: Annotated[HowMuch, typer.Option(help="How much of the network learns.")] = HowMuch.head,
+    draw: Annotated[Drawn, typer.Option(help="test: the figures that are reported.")] = Drawn.test,
+    corrected: Annotated[int, typer.Option(min=5, help="Corrected studies.")] = 40,
+    unseen: Annotated[int, typer.Option(min=5, help="Unseen studies of each hospital.")] = 80,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most; default: what suits.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the round.")] = 0,
+    device: Device = "cpu",
+    write: Write = None,
+    as_json: AsJson = False,
+) -> None:
+    """Does a round teach? Shipped models, corrected studies of another hospital, unseen patients of both."""
+    from napari_clipmed.benchmark.learning import learning_section, measure_learning
+    from napari_clipmed.benchmark.report import write_section
+    from napari_clipmed.training.finetune_config import FinetuneConfig
+
+    results = []
+    with progress_line("Starting") as progress:
+        for which in task or list(Taught):
+            config = FinetuneConfig.default(which.value, strategy.value, epochs, seed)
+            results.append(
+                measure_learning(which.value, folder, config, progress, corrected, unseen, draw.value, device)
+            )
+    command = f"benchmark finetune --strategy {strategy} --draw {draw} --unseen {unseen} --seed {seed}"
+    text = learning_section(results, machine(), [command])
+    if write is not None:
+        write_section(write, "finetune", text)
+    if as_json:
+        print_json({"machine": machine(), "rounds": [found.as_dict() for found in results]})
+    else:
+        console.print(text, highlight=False)
+
+
 def _chosen(only: list[str] | None, names: tuple[str, ...]) -> tuple[str, ...]:
     unknown = [name for name in only or () if name not in names]
     if unknown:

@@ -85,14 +85,7 @@ def load_replay(folder: Path, task: str, labels: Sequence[str] = ()) -> Replay:
         When it holds nothing of that task.
     """
     folder = Path(folder)
-    rows = folder / "studies.jsonl"
-    if rows.is_file():
-        cases = _simulated(folder, rows, task, labels)
-    elif task == "segmentation":
-        items = load_split(folder, "Train")
-        cases = [ReplayCase(item.patient, item.sentence, item.image, item.mask) for item in items]
-    else:
-        cases = []
+    cases = load_cases(folder, task, labels)
     if not cases:
         raise ClipmedError(
             f"{folder} holds no cases for replay.",
@@ -109,6 +102,17 @@ def load_replay(folder: Path, task: str, labels: Sequence[str] = ()) -> Replay:
         sha256(names.encode()).hexdigest(),
         str(folder.resolve()),
     )
+
+
+def load_cases(folder: Path, task: str, labels: Sequence[str] = ()) -> list[ReplayCase]:
+    """All cases of a folder, in its order."""
+    rows = folder / "studies.jsonl"
+    if rows.is_file():
+        return _simulated(folder, rows, task, labels)
+    if task == "segmentation":
+        items = load_split(folder, "Train")
+        return [ReplayCase(item.patient, item.sentence, item.image, item.mask) for item in items]
+    return []
 
 
 def _place(patient: str) -> str:

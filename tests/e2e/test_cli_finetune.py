@@ -97,6 +97,7 @@ def test_a_round_tells_its_story_in_json_lines(workspace: Path) -> None:
     assert [event["epoch"] for event in epochs] == list(range(1, len(epochs) + 1))
     assert models_of(workspace) == sorted(["tiny-dsa", events[-1]["model_id"]])
     assert events[-1]["after"]["loss"] < events[-1]["before"]["loss"]
+    assert (workspace / "runs" / events[-1]["run"] / "report.html").is_file()
     assert events[-1]["message"].startswith(("It improved", "It did not improve"))
 
 
@@ -120,6 +121,68 @@ def test_terminated_it_leaves_everything_as_it_was(workspace: Path) -> None:
     assert process.returncode == 130, complaints
     assert events_of(rest)[-1]["event"] == "cancelled"
     assert "Traceback" not in complaints
+    assert state_of(workspace) == before
+
+
+def run_models(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    said = [sys.executable, "-c", PROGRAM, "models", *arguments, "--workspace", str(workspace)]
+    home = environment(CLIPMED_HOME=str(workspace.parent / "home"))
+    return subprocess.run(said, capture_output=True, text=True, check=False, env=home)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
+def test_killed_it_goes_on_and_a_person_compares_promotes_and_goes_back(workspace: Path) -> None:
+    before = state_of(workspace)
+    with subprocess.Popen(
+        command(workspace, "--strategy", "full", "--epochs", "400", "--learning-rate", "0.001"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line).get("epoch") == 2:
+                break
+        process.kill()
+        process.communicate(timeout=120)
+    assert state_of(workspace) == before
+    (run,) = (workspace / "runs").iterdir()
+    done = subprocess.run(
+        command(workspace, "--resume", run.name),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    events = events_of(done.stdout)
+    assert next(event["epoch"] for event in events if event["event"] == "epoch") >= 3
+    model = events[-1]["model_id"]
+
+    page = workspace.parent / "page.html"
+    compared = run_models(workspace, "compare", "tiny-dsa", model, "--out", str(page), "--json")
+    assert compared.returncode == 0, compared.stderr
+    assert json.loads(compared.stdout)["figures"].keys() == {"macro_f1", "accuracy"}
+    assert page.is_file()
+    promoted = run_models(workspace, "promote", model, "--reason", "For the test")
+    assert promoted.returncode == 0, promoted.stderr
+    assert Registry([workspace / "models"]).default("diagnosis").id == model
+    back = run_models(workspace, "rollback", "diagnosis", "--to", "tiny-dsa")
+    assert back.returncode == 0, back.stderr
+    assert Registry([workspace / "models"]).default("diagnosis").id == "tiny-dsa"
+
+
+def test_the_plan_tells_what_is_needed_and_writes_nothing(workspace: Path) -> None:
+    before = state_of(workspace)
+    done = subprocess.run(
+        command(workspace, "--plan-only"), capture_output=True, text=True, check=False, env=environment()
+    )
+    assert done.returncode == 0, done.stderr
+    plan, needs = [e for e in events_of(done.stdout) if e["event"] in ("plan", "needs")]
+    assert plan["validation_fingerprint"]
+    assert needs["seconds"] > 0
+    assert needs["memory_bytes"] > 0
     assert state_of(workspace) == before
 
 

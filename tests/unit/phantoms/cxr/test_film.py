@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
+from napari_clipmed.errors import ClipmedError
 from napari_clipmed.phantoms.cxr import FilmRecipe, draw_film, sample_film, write_cxr_phantoms
 from napari_clipmed.phantoms.cxr.decorations import draw_style
 from napari_clipmed.phantoms.cxr.findings import locations_of, thirds
@@ -114,3 +115,14 @@ def test_sample_film_reads_back_as_a_simulated_chest(tmp_path) -> None:
     assert study.kind is Kind.CHEST
     assert study.synthetic
     assert study.views[0].pixels.shape == (1, 128, 128)
+
+
+def test_films_of_another_hospital_follow_its_ranges() -> None:
+    from napari_clipmed.phantoms.cxr import load_style_ranges
+
+    there = load_style_ranges("shifted")
+    styles = [draw_style(np.random.default_rng(n), True, 0.0, there) for n in range(40)]
+    assert all(there.gamma[0] <= style.gamma <= there.gamma[1] for style in styles)
+    assert np.mean([style.portable for style in styles]) > 0.7
+    with pytest.raises(ClipmedError, match="No style"):
+        load_style_ranges("nowhere")

@@ -203,3 +203,23 @@ def test_command_line_writes_and_answers_json(tmp_path: Path) -> None:
     case = rows_of(out)[0]["file"]
     assert load_truth(out / case).label == rows_of(out)[0]["label"]
     assert open_study(out / case).synthetic
+
+
+def test_another_hospital_looks_different_and_is_ill_elsewhere(tmp_path: Path) -> None:
+    from napari_clipmed.phantoms.dsa.shift import load_shift
+
+    shift = load_shift("shifted")
+    write_dsa_phantoms(5, 3, tmp_path / "there", size=64, split="test", shift="shifted")
+    rows = [json.loads(line) for line in (tmp_path / "there" / "studies.jsonl").read_text().splitlines()]
+    for row in rows:
+        sites = shift.presentation.sites.get(row["label"])
+        assert sites is None or row["site"] in sites
+        assert row["label"] != "MMD" or row["severity"]["stage"] >= 4
+        with np.load(tmp_path / "there" / row["file"]) as arrays:
+            assert not arrays["AP"][:, :4, :4].any()  # black outside the round field
+    manifest = json.loads((tmp_path / "there" / "manifest.json").read_text())
+    assert manifest["shifted"] == json.loads(shift.model_dump_json())
+    with pytest.raises(ClipmedError, match="npz only"):
+        write_dsa_phantoms(1, 3, tmp_path / "dicom", "dicom", shift="shifted")
+    with pytest.raises(ClipmedError, match="No DSA phantom shift"):
+        load_shift("nowhere")
