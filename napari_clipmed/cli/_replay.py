@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_clipmed.progress import Progress
+from napari_clipmed.training.finetune_config import SIMULATED_REPLAY
 
 if TYPE_CHECKING:
     from napari_clipmed.models.card import ModelEntry
     from napari_clipmed.training.replay import Replay
 
 AUTO, NONE = "auto", "none"
-STUDIES, SEED = 40, 20_260_401
-"""Simulated studies of the replay, and their seed; of no benchmark and no training."""
+STUDIES, SEED = SIMULATED_REPLAY, 20_260_401
+"""Simulated studies of the replay, and their seed; of no training."""
 
 
 def replay_of(wanted: str, base: ModelEntry, progress: Progress) -> Replay:

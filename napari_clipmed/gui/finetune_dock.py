@@ -183,7 +183,7 @@ class FinetuneDock(QWidget):
         self._allow(PLANNING)
 
         def work(progress: Progress) -> _Outlook | None:
-            from napari_clipmed.training.finetune_config import FinetuneConfig
+            from napari_clipmed.training.finetune_config import SIMULATED_REPLAY, FinetuneConfig
             from napari_clipmed.training.finetune_needs import needs
             from napari_clipmed.training.finetune_plan import plan
             from napari_clipmed.training.finetune_run import unfinished_runs
@@ -196,7 +196,9 @@ class FinetuneDock(QWidget):
             store = session.store()
             found = plan(store, task, base)
             config = FinetuneConfig.default(task, strategy)
-            wanted = needs(found, base, config, store.workspace.models, session.settings.device)
+            replayed = SIMULATED_REPLAY if task == "diagnosis" and base.card.simulated_only else 0
+            place, device = store.workspace.models, session.settings.device
+            wanted = needs(found, base, config, place, device, replayed)
             stopped = unfinished_runs(store.workspace.runs, task)
             return _Outlook(found, wanted, stopped[0] if stopped else None)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+SIMULATED_REPLAY = 40
+"""Simulated studies that are replayed for a diagnosis model that learned from such."""
+
 Strategy = Literal["head", "adapter", "full"]
 
 
