@@ -134,7 +134,7 @@ def run_models(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[
 def test_killed_it_goes_on_and_a_person_compares_promotes_and_goes_back(workspace: Path) -> None:
     before = state_of(workspace)
     with subprocess.Popen(
-        command(workspace, "--strategy", "full", "--epochs", "400", "--learning-rate", "0.001"),
+        command(workspace, "--strategy", "full", "--epochs", "20"),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
