@@ -55,6 +55,7 @@ def describe_mask(
     """An answer of CausalCLIPSeg."""
     return {
         "model": proposal.model_id,
+        "model_version": proposal.model_version,
         "image_hash": proposal.image_hash,
         "synthetic": study.synthetic,
         "frame_number": frame_number,

@@ -32,6 +32,7 @@ COMMAND_MODULES = (
     "evaluate",
     "models",
     "workspace",
+    "record",
     "history",
     "pacs",
     "benchmark",

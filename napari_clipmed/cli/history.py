@@ -40,7 +40,7 @@ def history_command(case: CaseArgument, workspace: WorkspaceOption, as_json: AsJ
         holding = {r.id for r in (*store.current_masks(case_id), *([label] if label else []))}
     disputed = [[conflict.first.id, conflict.second.id] for conflict in conflicts]
     if as_json:
-        lines = [_plain(revision) | {"holds": revision.id in holding} for revision in revisions]
+        lines = [plain(revision) | {"holds": revision.id in holding} for revision in revisions]
         print_json({"case": case_id, "revisions": lines, "conflicts": disputed})
         return
     table = Table("No.", "When", "Who", "What", "Verdict", "Comment", title=f"Case {case_id}")
@@ -82,7 +82,7 @@ def restore_command(
             (c for c in store.conflicts(chosen.case_id) if chosen.id in (c.first.id, c.second.id)), None
         )
         new = store.settle(conflict, chosen, author) if conflict else store.restore(chosen, author)
-    print_json(_plain(new)) if as_json else console.print(f"It holds again, as revision {new.id}.")
+    print_json(plain(new)) if as_json else console.print(f"It holds again, as revision {new.id}.")
 
 
 @bundles.command("export")
@@ -224,7 +224,8 @@ def _what(revision: Revision) -> str:
     return f"{revision.kind} {said}{where}{again}".strip()
 
 
-def _plain(revision: Revision) -> dict[str, Any]:
+def plain(revision: Revision) -> dict[str, Any]:
+    """A revision as plain values."""
     from dataclasses import asdict
 
     return asdict(revision) | {"created_at": revision.created_at.isoformat()}

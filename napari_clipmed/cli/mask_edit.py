@@ -86,7 +86,7 @@ def mask_edit(
     chosen: tuple[Step, ...] = edit.read_steps(steps) if steps else ()
     points = [_point(text) for text in drop or ()]
     moves = [_move(text) for text in move or ()]
-    before = _projected([_read(path, threshold) for path in masks])
+    before = _projected([read_mask(path, threshold) for path in masks])
     allowed, size = _look_at(image, frame, only, before.shape)
     size = _spacing(spacing) or size
     labels: NDArray[Any] = before.astype(np.uint8)
@@ -108,7 +108,7 @@ def mask_edit(
     _tell(before, labels, out, chosen, as_json)
 
 
-def _read(path: Path, threshold: float | None) -> NDArray[np.bool_ | np.uint8]:
+def read_mask(path: Path, threshold: float | None = None) -> NDArray[np.bool_ | np.uint8]:
     """A mask as booleans, a label image as bytes."""
     import numpy as np
 

@@ -50,8 +50,8 @@ def measure(
     asked += [(kind, text) for kind, text in diameters.items() if text]
     if not asked:
         raise ClipmedError("There is nothing to measure.", "Give --line, --diameter or --stenosis.")
-    study = _open(paths)
-    index, name = _view_of(study, view)
+    study = open_one(paths)
+    index, name = view_of(study, view)
     shown = study.views[index]
     if frame > shown.n_frames:
         raise ClipmedError(f"There is no frame {frame} in {name}; it has {shown.n_frames}.")
@@ -83,12 +83,12 @@ def curve(
     from napari_clipmed.inference.opacity import OpacityRun, opacity_of
 
     regions = [_region(text, number) for number, text in enumerate(roi, start=1)]
-    study = _open(paths)
+    study = open_one(paths)
     runs: dict[int, OpacityRun] = {}
     curves = []
     with progress_line("Reading the run") as progress:
         for view, region in regions:
-            index, name = _view_of(study, view)
+            index, name = view_of(study, view)
             if index not in runs:
                 runs[index] = steady(opacity_of(study.views[index], progress))[0]
             curves.append(curve_of(runs[index], region, name))
@@ -144,14 +144,15 @@ def _show_measures(
     console.print(f"{'SIMULATED. ' if study.synthetic else ''}{RESEARCH_USE}", highlight=False)
 
 
-def _open(paths: list[Path]) -> Study:
+def open_one(paths: list[Path]) -> Study:
+    """The study of one file, of the two planes of a run, or of a folder."""
     from napari_clipmed.io import open_study
 
     with progress_line("Reading the study") as progress:
         return open_study(paths[0] if len(paths) == 1 else paths, progress)
 
 
-def _view_of(study: Study, name: str) -> tuple[int, str]:
+def view_of(study: Study, name: str) -> tuple[int, str]:
     """Index and name of the view that "AP", "LA" or a number means."""
     names = [view.projection.value for view in study.views]
     wanted = name.strip().upper()

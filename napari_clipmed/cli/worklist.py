@@ -135,7 +135,7 @@ def remove_command(
     as_json: AsJson = False,
 ) -> None:
     """Take studies off the worklist; what was said about their cases stays."""
-    with _open(workspace) as store:
+    with open_workspace(workspace) as store:
         named = [path.expanduser().absolute() for path in paths]
         chosen = [
             entry
@@ -164,7 +164,7 @@ def classify_command(
     from napari_clipmed.worklist.keeping import Shelves
     from napari_clipmed.worklist.lines import read_lines
 
-    with _open(workspace) as store, progress_line("Reading the worklist") as progress:
+    with open_workspace(workspace) as store, progress_line("Reading the worklist") as progress:
         engine = _engine(workspace, model, device, precision)
         assert engine.diagnosis is not None
         lines = read_lines(store, engine.diagnosis.id, progress)
@@ -208,7 +208,7 @@ def similar_command(
 
     if (study is None) == (not text.strip()):
         raise ClipmedError("One question at a time.", "Give a study, or a sentence with --text.")
-    with _open(workspace, read_only=True) as store, progress_line("Comparing") as progress:
+    with open_workspace(workspace, read_only=True) as store, progress_line("Comparing") as progress:
         engine = _engine(workspace, model, device, precision)
         assert engine.diagnosis is not None
         bank = Shelves.of(store).embeddings.bank(engine.diagnosis.card.sha256)
@@ -281,7 +281,10 @@ def _lines(workspace: Path, order: Order, model: str) -> list[Line]:
     from napari_clipmed.worklist.lines import model_in_use, read_lines
     from napari_clipmed.worklist.orders import ordered
 
-    with _open(workspace, read_only=True) as store, progress_line("Reading the worklist") as progress:
+    with (
+        open_workspace(workspace, read_only=True) as store,
+        progress_line("Reading the worklist") as progress,
+    ):
         lines = read_lines(store, model, progress)
         vectors = {}
         if order is Order.DIVERSITY:
@@ -289,7 +292,7 @@ def _lines(workspace: Path, order: Order, model: str) -> list[Line]:
     return [lines[place] for place in ordered(lines, order, vectors)]
 
 
-def _open(workspace: Path, read_only: bool = False) -> Store:
+def open_workspace(workspace: Path, read_only: bool = False) -> Store:
     """Open a workspace that is there: a mistyped path must not become one."""
     from napari_clipmed.records import Store, Workspace
 
