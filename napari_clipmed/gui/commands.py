@@ -49,7 +49,6 @@ def add_docks(viewer: napari.Viewer) -> dict[str, object]:
     first = None
     for name in DOCKS:
         dock, docks[name] = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
-        dock.setWindowTitle(name)  # the tab: with the plugin's name, as napari has it, four do not fit
         first = first or dock
     ensure_strip(viewer)
     if first is not None:

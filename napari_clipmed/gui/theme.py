@@ -7,6 +7,8 @@ from typing import TypeVar
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QLabel, QLayout, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_clipmed.gui.tabs import ReadableTabs
+
 OKABE_ITO = {
     "orange": "#E69F00",
     "sky": "#56B4E9",
@@ -158,3 +160,4 @@ def fill_dock(dock: QWidget, *parts: QWidget | QLayout) -> None:
     outer = QVBoxLayout(dock)
     outer.setContentsMargins(0, 0, 0, 0)
     outer.addWidget(scrollable(content))
+    ReadableTabs(dock)

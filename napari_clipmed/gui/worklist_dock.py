@@ -32,6 +32,7 @@ from napari_clipmed.gui.session import session_for
 from napari_clipmed.gui.settings import write_setting
 from napari_clipmed.gui.shortcuts import DockShortcuts, keyed
 from napari_clipmed.gui.similar_pane import SimilarPane
+from napari_clipmed.gui.tabs import ReadableTabs
 from napari_clipmed.gui.theme import (
     DOCK_WIDTH,
     MARGIN,
@@ -75,6 +76,7 @@ class WorklistDock(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.setObjectName("worklist_dock")
+        ReadableTabs(self)
         self.setAcceptDrops(True)
         self.session = session_for(viewer)
         self.desk = WorklistDesk.of(self.session)

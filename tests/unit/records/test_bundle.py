@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -52,8 +53,10 @@ def said(store: Store, case: str) -> list[dict[str, object]]:
     ]
 
 
-def test_what_was_said_travels_whole(store: Store, other: Store, case: str, tmp_path: Path) -> None:
-    other.add_label(other.case_for(_another()), "AS", "accepted")  # numbers differ there
+def test_what_was_said_travels_whole(
+    store: Store, other: Store, case: str, tmp_path: Path, make_study: Callable[..., Study]
+) -> None:
+    other.add_label(other.case_for(make_study(9)), "AS", "accepted")  # numbers differ there
     assert export_bundle(store, case, tmp_path / "c.zip") == 4
     assert import_bundle(other, tmp_path / "c.zip") == Imported(case, 4, 0, 0)
     assert said(other, case) == said(store, case)
@@ -69,12 +72,6 @@ def test_what_was_said_travels_whole(store: Store, other: Store, case: str, tmp_
         for name, entry in manifest["members"].items():
             content = archive.read(name)
             assert (sha256(content).hexdigest(), len(content)) == (entry["sha256"], entry["size"])
-
-
-def _another() -> Study:
-    from conftest import make_study
-
-    return make_study(9)
 
 
 def test_two_places_that_went_different_ways_meet_in_a_conflict(
@@ -95,7 +92,7 @@ def test_two_places_that_went_different_ways_meet_in_a_conflict(
 
 
 def test_pixels_travel_without_identity(
-    store: Store, other: Store, case: str, study: Study, tmp_path: Path
+    store: Store, other: Store, case: str, study: Study, tmp_path: Path, make_study: Callable[..., Study]
 ) -> None:
     export_bundle(store, case, tmp_path / "c.zip", study)
     with zipfile.ZipFile(tmp_path / "c.zip") as archive:
@@ -114,7 +111,7 @@ def test_pixels_travel_without_identity(
         assert (view.projection, view.timing.known) == (known.projection, known.timing.known)
     assert again.identity.name == "" and again.views[0].source.path == ""
     with pytest.raises(WorkspaceError, match="not the one of this case"):
-        export_bundle(store, case, tmp_path / "d.zip", _another())
+        export_bundle(store, case, tmp_path / "d.zip", make_study(9))
     assert not (tmp_path / "d.zip").exists()
 
 
