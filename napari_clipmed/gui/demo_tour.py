@@ -203,11 +203,11 @@ class DemoTour(Tour):
         self.step(
             "finetune",
             lambda: self.click("Fine-tune", QPushButton, "start_finetune"),
-            lambda: dock.new_model_id and not self.session.jobs.active,
+            lambda: dock.outcome.model_id and not self.session.jobs.active,
             3 * PATIENCE_S,
         )
         self.photograph("dock_finetune", "Fine-tune")
-        card = self.session.registry().get(dock.new_model_id).card
+        card = self.session.registry().get(dock.outcome.model_id).card
         outcome: dict[str, Any] = card.metrics["finetune"]
         before, after = outcome["before"], outcome["after"]
         better = after["macro_f1"] > before["macro_f1"]

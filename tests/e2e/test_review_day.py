@@ -6,7 +6,9 @@ Once as typed commands, once in the window. What is exported stays in ``out/revi
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,12 +31,18 @@ from review_day import (  # noqa: E402
     make_exams,
     masks_in,
     objects_in,
+    run_program,
     said_in,
     save_mask,
     saved_masks,
 )
 
+from napari_clipmed.records import Store  # noqa: E402
+from napari_clipmed.records.backup import check_workspace  # noqa: E402
+
 __all__ = ["_orthanc", "orthanc"]
+
+WINDOW = Path(__file__).with_name("review_day_window.py")
 
 LEFT = Path(__file__).parents[2] / "out" / "review_day"
 ASKED = ("--task", "diagnosis", "--replay", "none")
@@ -163,6 +171,90 @@ def test_a_day_of_commands(
         assert back[uid] == dataset
     marked = [path for path in (left / "retrieved").rglob("*.dcm") if is_segmentation(path, back)]
     assert_same_masks({place: m for path in marked for place, m in masks_in(path).items()}, masks)
+
+
+def test_a_day_of_clicks(
+    exams: Exams, left: Path, tmp_path: Path, clipmed_home: Path, request: pytest.FixtureRequest
+) -> None:
+    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        pytest.skip("no display; `make test` starts one")
+    try:
+        archive: Orthanc | None = request.getfixturevalue("orthanc")
+    except pytest.skip.Exception as absent:
+        archive, without = None, str(absent)
+    else:
+        archive.put(*exams.folder.rglob("*.dcm"))
+        done = run_program("pacs", "add", "main", "--url", f"{archive.base}/dicom-web", "--user", USER)
+        assert done.returncode == 0, done.stderr
+    workspace = clipmed_home / "workspace"
+
+    # Ten cases are read; then the program is killed in the middle of a mask that was not saved.
+    with open_the_window("morning", exams, left, tmp_path) as window:
+        assert window.stdout is not None
+        said = window.stdout.readline()
+        if said == "unsaved\n":
+            window.kill()
+        assert (said, window.wait(60)) == ("unsaved\n", -signal.SIGKILL), (
+            tmp_path / "morning.log"
+        ).read_text()
+    verdicts = json.loads((left / "morning.json").read_text())["verdicts"]
+    assert sorted(verdicts.values()) == ["accepted"] * 6 + ["corrected"] * 3
+    check_workspace_of(workspace)
+    before, masks = said_in(workspace), saved_masks(workspace)
+    assert [kind for _, _, kind, _ in before].count("label") == len(RUNS)
+    assert {verdict for _, _, kind, verdict in before if kind == "mask"} == {"corrected"}
+    assert len(masks) == 2
+
+    # It goes on where it stopped.
+    with open_the_window("afternoon", exams, left, tmp_path) as window:
+        assert window.wait(240) == 0, (tmp_path / "afternoon.log").read_text()
+    seen = json.loads((left / "afternoon.json").read_text())
+    frame, nidus = exams.nidus()
+    assert "Not saved when this case was last left" in seen["offered"]
+    assert f"frame {frame + 2}" in seen["offered"]
+    assert said_in(workspace)[: len(before)] == before
+    masks_now = saved_masks(workspace)
+    assert masks_now.keys() > masks.keys()
+    assert_same_masks({place: masks_now[place] for place in masks}, masks)
+    (restored,) = (masks_now[place] for place in masks_now.keys() - masks.keys())
+    np.testing.assert_array_equal(restored, nidus)
+    check_workspace_of(workspace)
+    with Store.open(workspace, read_only=True) as store:
+        assert len(store.newest_answers(seen["model"])) == len(RUNS)
+    decided = [
+        json.loads(line) for line in (workspace / "models" / "promotions.jsonl").read_text().splitlines()
+    ]
+    assert [(row["model"], "reason" in row) for row in decided] == [(seen["model"], seen["worse"])]
+
+    segs = [path for name in (MARKED, FILM) for path in (left / name).rglob("*-seg.dcm")]
+    assert_same_masks({place: m for path in segs for place, m in masks_in(path).items()}, masks_now)
+    if archive is None:
+        pytest.skip(f"all but the archive was done: {without}")
+    made = objects_in(left / MARKED) | objects_in(left / FILM)
+    assert {dataset.Modality for dataset in made.values()} == {"SEG", "SR"}
+    assert len(seen["sent"]) == 2
+    back = objects_in(left / "retrieved")
+    assert back.keys() == made.keys() | objects_in(exams.folder).keys()
+    for uid, dataset in made.items():
+        assert back[uid] == dataset
+
+
+def open_the_window(part: str, exams: Exams, left: Path, tmp_path: Path) -> subprocess.Popen[str]:
+    """The window in a process of its own; what it complains about goes to ``<part>.log``."""
+    own = {"NAPARI_CONFIG": str(tmp_path / "napari.yaml"), "OMP_NUM_THREADS": "1"}
+    with (tmp_path / f"{part}.log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, str(WINDOW), part, str(exams.folder), str(left)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | own,
+        )
+
+
+def check_workspace_of(workspace: Path) -> None:
+    with Store.open(workspace, read_only=True) as store:
+        assert not check_workspace(store).problems
 
 
 def kill_a_round(workspace: Path) -> None:
