@@ -15,7 +15,9 @@ from napari_clipmed.cli import _app
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands write where they are called; a wide terminal keeps sentences on one line."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "200")  # for programs that are started
+    for console in (_app.console, _app.errors):
+        monkeypatch.setattr(console, "_width", 200)
 
 
 @pytest.fixture

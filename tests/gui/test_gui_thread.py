@@ -31,8 +31,9 @@ WORKERS_ONLY = (
 """Packages of which no code may run on the GUI thread."""
 
 OURS_FOR_WORKERS = ("io/dicom_pixels.py", "io/dicom_view.py", "io/grey.py", "inference/engine.py")
-NOT_THEIR_WORK = ("_patched_getfile",)
-"""What torch puts in the place of `inspect.getfile` for everybody."""
+NOT_THEIR_WORK = ("_patched_getfile", "_collection_gced")
+"""What torch puts in the place of `inspect.getfile` for everybody; what SQLAlchemy is told when an object dies,
+on whichever thread the garbage is collected."""
 
 
 class GuiThreadWatch:

@@ -158,5 +158,6 @@ def test_a_failure_stays_until_dismissed(orthanc, dock, qtbot, clipmed_home):
     done(qtbot, dock)
     click(button.dialog, "search")
     done(qtbot, dock)
-    assert "NOBODY" in button.dialog.failure.message
+    # Refused by name; a slow server may drop the line before it has said so.
+    assert any(words in button.dialog.failure.message for words in ("NOBODY", "agreed to no association"))
     assert button.dialog.findChild(QLabel, "failure_text").isVisible()

@@ -74,7 +74,7 @@ def test_a_folder_of_several_studies_is_listed_without_decoding(make_run, tmp_pa
         raise AssertionError("pixels were decoded for a list")
 
     monkeypatch.setattr("napari_clipmed.io.run_decoder.RunDecoder.__init__", refuse)
-    monkeypatch.setattr("napari_clipmed.cli._app.console.width", 200)  # a narrow table breaks its lines
+    monkeypatch.setattr("napari_clipmed.cli._app.console._width", 200)  # a narrow table breaks its lines
     output = run(tmp_path)
     assert "Patient 1, examination 1" in output
     assert "Patient 1, examination 2" in output
