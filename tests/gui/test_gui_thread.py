@@ -32,8 +32,8 @@ WORKERS_ONLY = (
 
 OURS_FOR_WORKERS = ("io/dicom_pixels.py", "io/dicom_view.py", "io/grey.py", "inference/engine.py")
 NOT_THEIR_WORK = ("_patched_getfile", "_collection_gced")
-"""What torch puts in the place of `inspect.getfile` for everybody; what SQLAlchemy hears when an object dies, on
-whichever thread the garbage is collected."""
+"""Torch's stand-in for `inspect.getfile`, which all call; and what SQLAlchemy hears of a dead object, on
+whichever thread collects the garbage."""
 
 
 class GuiThreadWatch:
