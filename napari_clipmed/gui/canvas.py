@@ -156,13 +156,15 @@ class Canvas(QObject):
 
     def take_down(self, keep: Sequence[Image] = ()) -> None:
         """Remove everything of ours from the canvas."""
-        self.hide_saliency()
-        hanging, self.hanging = self.hanging, None
-        self._study, self._shown_frames, self._ended = None, {}, set()
-        self.masks.forget()
-        if hanging is not None:
-            with self._quiet():
-                hanging.take_down(keep)
+        # napari collects garbage after each removal: half a second once torch is loaded, so once for all
+        with self.viewer.layers.batched_update():
+            self.hide_saliency()
+            hanging, self.hanging = self.hanging, None
+            self._study, self._shown_frames, self._ended = None, {}, set()
+            self.masks.forget()
+            if hanging is not None:
+                with self._quiet():
+                    hanging.take_down(keep)
 
     def announce(self) -> None:
         """Say anew which view is active and which frames are shown."""
