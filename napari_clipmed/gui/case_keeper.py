@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LOOK = "records"
 AUTOSAVE_MS = 500
-"""Marks are journalled this long after the last stroke."""
+"""Marks are journalled at the latest this long after a stroke, also while one paints on."""
 
 
 class CaseKeeper(QObject):
@@ -273,7 +273,8 @@ class CaseKeeper(QObject):
     def _on_mask_changed(self, view_index: int) -> None:
         self._dirty[view_index] = self._session.labels_layer(view_index).data
         self._dirty_study = self._session.study
-        self._timer.start()
+        if not self._timer.isActive():  # started anew by every stroke, it would wait for a pause
+            self._timer.start()
 
     def flush(self) -> None:
         """Journal now what waits for its half second; the study may be off the canvas already."""

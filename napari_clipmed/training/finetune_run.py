@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_clipmed.errors import WorkspaceError
+from napari_clipmed.records.workspace import workspace_errors
 from napari_clipmed.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -84,12 +86,18 @@ class Run:
         return self.folder / REPORT_FILE
 
     def save(self, epoch: int, tensors: Mapping[str, Tensor], **facts: Any) -> None:
-        """Keep an epoch, whole or not at all, in place of the one before."""
+        """Keep an epoch, whole or not at all, in place of the one before.
+
+        Raises
+        ------
+        WorkspaceError
+            Disk full or not writable; the epoch before is kept.
+        """
         from safetensors.torch import save
 
         content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
         file = self.folder / f"epoch-{epoch}.safetensors"
-        with whole_file(file, replace=True) as path:
+        with self._disk_errors(), whole_file(file, replace=True) as path:
             path.write_bytes(content)
         self._write(epoch=epoch, sha256=sha256(content).hexdigest(), **facts)
         for old in self.folder.glob("epoch-*.safetensors"):
@@ -122,13 +130,17 @@ class Run:
 
     def write(self, name: str, text: str) -> Path:
         """Write a file into the folder, whole or not at all."""
-        with whole_file(self.folder / name, replace=True) as path:
+        with self._disk_errors(), whole_file(self.folder / name, replace=True) as path:
             path.write_text(text, encoding="utf-8")
         return self.folder / name
 
     def discard(self) -> None:
         """Throw the folder away."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _disk_errors(self) -> AbstractContextManager[None]:
+        """What the disk complains about, as a sentence that names the workspace."""
+        return workspace_errors(self.folder.parent.parent)
 
     def _write(self, **facts: Any) -> None:
         self.facts |= facts
