@@ -95,7 +95,9 @@ class Drawings(QObject):
         self._settle.setInterval(SETTLE_MS)
         self._settle.timeout.connect(self.look)
         session.study_changed.connect(self._on_study)
-        session.viewer.mouse_move_callbacks.append(self._on_move)
+        # A press hands over as well: a quick hand may press before its last move was told.
+        session.viewer.mouse_move_callbacks.append(self._on_mouse)
+        session.viewer.mouse_drag_callbacks.append(self._on_mouse)
 
     def draw(self, mode: str, kind: str) -> None:
         """Take a tool ("add_ellipse", "add_line", …) into the hand, over the active view first."""
@@ -246,7 +248,7 @@ class Drawings(QObject):
         layer.feature_defaults = pd.DataFrame(row)
         layer.add(drawn.points, shape_type=drawn.shape)
 
-    def _on_move(self, viewer: napari.Viewer, event: Any) -> None:
+    def _on_mouse(self, viewer: napari.Viewer, event: Any) -> None:
         """Hand the tool to the view under the mouse, unless a shape is being drawn."""
         layer, hanging = viewer.layers.selection.active, self._session.hanging
         tag = tag_of(layer) if layer is not None else None
@@ -254,7 +256,7 @@ class Drawings(QObject):
             return
         if not str(layer.mode).startswith("add") or layer._is_creating:
             return
-        target = hanging.pane_at(*viewer.cursor.position[-2:])
+        target = hanging.pane_at(*event.position[-2:])
         other = self._present().get(target) if target is not None else None
         if other is not None and other is not layer and target != tag.view_index:
             mode, layer.mode = str(layer.mode), "pan_zoom"
