@@ -38,7 +38,7 @@ lint: $(READY) ## ruff, mypy and the import contract
 	$(BIN)/lint-imports
 
 test: lint ## Everything that must be true before a change lands
-	OMP_NUM_THREADS=1 $(WINDOW) $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(WINDOW) $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 benchmark: $(READY) ## Longer runs: test-set figures of the shipped models, timings
 	$(BIN)/napari-clipmed phantom dsa --n 600 --seed 20260101 --out $(OUT)/benchmark/dsa --format npz

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 DELAY_MS = 700
 """Jobs shorter than this leave no trace in the dialog."""
 
+EVERY_MS = 100
+"""How often a line is written anew at most."""
+
 
 class ActivityLine(QObject):
     """A job's line in the activity dialog; lives and ends with the job."""
@@ -27,7 +30,12 @@ class ActivityLine(QObject):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._open)
         self._timer.start(DELAY_MS)
-        job.changed.connect(self._update)
+        # napari draws the whole window while it writes a line: never in the middle of what changed the job
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(EVERY_MS)
+        self._soon.timeout.connect(self._update)
+        job.changed.connect(self._update_soon)
         job.ended.connect(self._close)
 
     def _open(self) -> None:
@@ -38,6 +46,10 @@ class ActivityLine(QObject):
         line.on_cancel = self._job.cancel
         self._line = line
         self._update()
+
+    def _update_soon(self) -> None:
+        if not self._soon.isActive():
+            self._soon.start()
 
     def _update(self) -> None:
         line, job = self._line, self._job

@@ -7,7 +7,7 @@ provisional one layer by layer, without a new hanging.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ class Arrivals(QObject):
         super().__init__(session)
         self._session = session
         self._expected = 0
+        self._coming: Arriving | None = None
         self._arriving: Arriving | None = None
         self._looking = False
         self._came.connect(self._show, Qt.ConnectionType.QueuedConnection)
@@ -45,8 +46,8 @@ class Arrivals(QObject):
 
     @property
     def arriving(self) -> Arriving | None:
-        """What is on the canvas and not complete; None where the study is complete or nothing is open."""
-        return self._arriving
+        """What is on the canvas, or on its way there, and not complete; None where there is no such study."""
+        return self._arriving or self._coming
 
     def expect(self) -> Callable[[Arriving], None]:
         """What a job calls, on its own thread, with the first picture; what earlier jobs say is ignored."""
@@ -60,8 +61,8 @@ class Arrivals(QObject):
 
     def complete(self, study: Study) -> bool:
         """Put the whole study in the place of the provisional one; whether it fits there."""
-        arriving, self._arriving = self._arriving, None
-        hanging = self._session.hanging
+        arriving, hanging = self._arriving, self._session.hanging
+        self.forget()
         if arriving is None or hanging is None or not hanging.fits(study):
             return False
         hanging.complete(study)
@@ -69,13 +70,16 @@ class Arrivals(QObject):
 
     def forget(self) -> None:
         """The canvas is about to show something else."""
-        self._arriving = None
+        self._arriving = self._coming = None
 
     def _show(self, expected: int, arriving: Arriving) -> None:
-        if expected != self._expected:
-            return
-        self._session.hang_arriving(arriving.study)
-        self._arriving = arriving
+        if expected == self._expected:
+            self._arriving, self._coming = None, arriving
+            self._session.turns.run(self._showing(arriving))
+
+    def _showing(self, arriving: Arriving) -> Iterator[None]:
+        yield from self._session.hang_arriving(arriving.study)
+        self._arriving, self._coming = arriving, None
         arriving.tell = self._on_told
         self._look_where_the_slider_is()
         self._session.study_arriving.emit(arriving.study)
@@ -107,9 +111,10 @@ class Arrivals(QObject):
             hanging.mark_unread(unread)
 
     def _end(self, job: Job, expected: int) -> None:
-        if job.state is JobState.DONE or expected != self._expected or self._arriving is None:
+        arriving = self.arriving
+        if job.state is JobState.DONE or expected != self._expected or arriving is None:
             return
-        arrived, total = self._arriving.counts
+        arrived, total = arriving.counts
         self.forget()
         self._session.close_study()
         if job.state is JobState.CANCELLED:

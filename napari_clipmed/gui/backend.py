@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_clipmed.errors import ModelError
+from napari_clipmed.gui.garbage import importing_much
 from napari_clipmed.gui.settings import read_settings
 from napari_clipmed.gui.torch_guard import guard_torch_import
 
@@ -32,7 +33,8 @@ class Backend:
     def registry(self) -> Registry:
         """Models shipped, of the user, and of the workspace, in this order."""
         guard_torch_import()
-        from napari_clipmed.models.registry import default_registry
+        with importing_much():
+            from napari_clipmed.models.registry import default_registry
 
         return default_registry(read_settings().workspace_path)
 
@@ -59,9 +61,10 @@ class Backend:
             that task out.
         """
         guard_torch_import()
-        from napari_clipmed.inference.cache import FeatureCache
-        from napari_clipmed.inference.device import spare_threads
-        from napari_clipmed.inference.engine import Engine
+        with importing_much():
+            from napari_clipmed.inference.cache import FeatureCache
+            from napari_clipmed.inference.device import spare_threads
+            from napari_clipmed.inference.engine import Engine
 
         settings = read_settings()
         with self._lock:

@@ -103,15 +103,30 @@ class Canvas(QObject):
         return self._saliency
 
     def hang(self, study: Study, images: Sequence[Image] = ()) -> None:
-        """Take the present study down and put another one up; see `Hanging`."""
+        """Take the present study down and put another one up, at once; see `Hanging`."""
+        for _ in self.hang_in_steps(study, images):
+            pass
+
+    def hang_in_steps(self, study: Study, images: Sequence[Image] = ()) -> Iterator[None]:
+        """The same, with time for the window to draw and answer between the steps."""
         with self._quiet():
             self.take_down(keep=images)
             self._study = study
+        yield
+        with self._quiet():
             self.hanging = Hanging(self.viewer, study, images, self._on_linked, self.grey_changed.emit)
-            self.hanging.hang()
+        steps = self.hanging.hang()
+        while self._one_more(steps):
+            yield
+        with self._quiet():
             for image in self.hanging.images:
                 self.keys.dress(image)
             self.go_to_frame(0, 0)
+
+    def _one_more(self, steps: Iterator[None]) -> bool:
+        """Take a step; whether there was one."""
+        with self._quiet():
+            return next(steps, self) is None
 
     def rehang(self, study: Study) -> None:
         """Show the same runs under other conclusions; masks, frame and active view stay.

@@ -84,7 +84,7 @@ class DemoTour(Tour):
         self.photograph("screenshot", "Diagnosis")
         self.say("Accepting the label")
         self.click("Diagnosis", QPushButton, "accept")
-        self.step("save_label", lambda: None, lambda: not self.session.jobs.active, PATIENCE_S)
+        self.step("save_label", lambda: None, lambda: not self.session.busy, PATIENCE_S)
         self.photograph("dock_diagnosis", "Diagnosis")
         return {
             "study": _describe(study),
@@ -152,7 +152,7 @@ class DemoTour(Tour):
         # The reader's correction: the truth of the simulator, painted as one undoable step.
         session.write_mask(0, 0, true_mask, session.labels_layer(0).selected_label)
         self.click("Segment", QPushButton, "save_masks")
-        self.step("save_mask", lambda: None, lambda: not session.jobs.active, PATIENCE_S)
+        self.step("save_mask", lambda: None, lambda: not session.busy, PATIENCE_S)
         return {
             "model": proposal.model_id,
             "prompt": prompt,
@@ -203,7 +203,7 @@ class DemoTour(Tour):
         self.step(
             "finetune",
             lambda: self.click("Fine-tune", QPushButton, "start_finetune"),
-            lambda: dock.outcome.model_id and not self.session.jobs.active,
+            lambda: dock.outcome.model_id and not self.session.busy,
             3 * PATIENCE_S,
         )
         self.photograph("dock_finetune", "Fine-tune")

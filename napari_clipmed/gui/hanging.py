@@ -7,7 +7,7 @@ and writes nothing there.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -108,21 +108,27 @@ class Hanging:
         """Whether the viewer was closed."""
         return self._viewer() is None
 
-    def hang(self) -> None:
-        """Add the layers, draw titles and border, write the standing words, frame all views."""
+    def hang(self) -> Iterator[None]:
+        """Add the layers, draw titles and border, write the standing words, frame all views, step by step.
+
+        napari takes a tenth of a second for a layer; between two steps the window may draw and answer.
+        """
         layers = self.viewer.layers
+        self.write_standing_words()
         for image in self.images:
             if image not in layers:
                 layers.append(image)
+                self.frame()
+                yield
         layers.extend(file_graphics(self.study, self.placements, self.names))
         self.grey.listen()
         if len(self.images) > 1:
             self._border = self._make_border()
             layers.append(self._border)
+            yield
         self._titles = self._make_titles()
         layers.append(self._titles)
         layers.selection.active = self.images[0]
-        self.write_standing_words()
         self.frame()
 
     def take_down(self, keep: Sequence[Layer] = ()) -> None:

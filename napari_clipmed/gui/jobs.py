@@ -17,6 +17,7 @@ from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
 from napari_clipmed.errors import Cancelled, ClipmedError
 from napari_clipmed.gui.activity import ActivityLine
 from napari_clipmed.gui.failures import explain_failure
+from napari_clipmed.gui.garbage import leave_out_libraries
 from napari_clipmed.progress import Progress, Step
 
 T = TypeVar("T")
@@ -176,6 +177,7 @@ class ThreadJob(Job):
             result = self._work(self.progress)
         except Exception as raised:  # noqa: BLE001 - boundary: the person must get a sentence, whatever broke
             error = explain_failure(raised, self.title)
+        leave_out_libraries()  # the first job of its kind has imported them
         try:
             self._returned.emit(result, error)
         except RuntimeError:

@@ -39,7 +39,7 @@ class ReviewTour(DemoTour):
 
     def idle(self) -> bool:
         """Whether no job is at work."""
-        return not self.session.jobs.active
+        return not self.session.busy
 
     def open_folder(self, folder: Path) -> None:
         """Open the files of a study; a preference then has it classified."""

@@ -8,7 +8,7 @@ to jobs.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from napari_clipmed.gui.arrivals import Arrivals
 from napari_clipmed.gui.backend import Backend
 from napari_clipmed.gui.canvas import Canvas
 from napari_clipmed.gui.case_keeper import CaseKeeper
+from napari_clipmed.gui.garbage import LookAgainOnClose, leave_out_libraries
 from napari_clipmed.gui.jobs import JobRunner
 from napari_clipmed.gui.keys import SideKeys, bind_session_keys
 from napari_clipmed.gui.layers import handed_over
@@ -27,6 +28,7 @@ from napari_clipmed.gui.opening import Folder, Memory, Opened, as_left, read_ent
 from napari_clipmed.gui.overruling import overrule
 from napari_clipmed.gui.reader_settings import ReaderSettings
 from napari_clipmed.gui.settings import Settings, read_settings
+from napari_clipmed.gui.turns import Turns
 from napari_clipmed.io.mask_settings import same_greys
 from napari_clipmed.io.subtraction import resubtracted
 from napari_clipmed.memory import give_back_freed
@@ -75,6 +77,8 @@ class ReviewSession(Canvas):
         Keeps every answer of the diagnosis model in the workspace.
     side_keys : SideKeys
         Who gets Alt+← and Alt+→.
+    turns : Turns
+        Work of the GUI thread itself, in steps.
     strip : QWidget or None
         The time strip of this window.
     """
@@ -96,18 +100,29 @@ class ReviewSession(Canvas):
         self.side_keys = SideKeys()
         self.strip: QWidget | None = None
         self.arrivals = Arrivals(self)
+        self.turns = Turns(self)
+        self._hanging_up = False
         self._opened: Opened | None = None
         self._diagnosis: Diagnosis | None = None
         viewer.layers.events.inserted.connect(self._on_inserted)
         bind_session_keys(self)
+        leave_out_libraries()
+        window = getattr(viewer, "window", None)
+        if window is not None:
+            LookAgainOnClose(window._qt_window)
         self._adopt()
 
     # -- what is open -------------------------------------------------------------------------------------
 
     @property
     def study(self) -> Study | None:
-        """The open study; None while its frames are still being read."""
-        return None if self.arrivals.arriving is not None else self._study
+        """The open study; None while its frames are still being read, or hung one view after the other."""
+        return None if self._hanging_up or self.arrivals.arriving is not None else self._study
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is at work, or a study is being hung."""
+        return bool(self.jobs.active) or self.turns.busy
 
     @property
     def diagnosis(self) -> Diagnosis | None:
@@ -149,9 +164,7 @@ class ReviewSession(Canvas):
         """Show the study that `read`, off the GUI thread, makes; it may show a picture of it early."""
 
         def show(opened: Opened) -> None:
-            self._opened = opened
-            self.show_study(opened.study)
-            QTimer.singleShot(0, give_back_freed)  # what stood in for it while it was read
+            self.turns.run(self._showing_read(opened))
 
         self.reader.write()
         show_early = self.arrivals.expect()
@@ -171,34 +184,53 @@ class ReviewSession(Canvas):
         )
         self.arrivals.watch(job)
 
-    def hang_arriving(self, study: Study) -> None:
-        """Hang a provisional study; the one shown before is closed. Only the canvas knows of it."""
-        self.arrivals.forget()
-        self.close_study()
-        self.hang(study)
+    def hang_arriving(self, study: Study) -> Iterator[None]:
+        """Hang a provisional study in steps; the one shown before is closed. Only the canvas knows of it."""
+        if self._study is not None:
+            self._close()
+            yield
+        yield from self.hang_in_steps(study)
 
     def show_study(self, study: Study, images: Sequence[Image] = ()) -> None:
-        """Hang a study; the one shown before is closed.
+        """Hang a study at once; the one shown before, or about to be shown, is closed.
 
         Parameters
         ----------
         images : sequence of Image
             Layers of this study that a napari reader has added already.
         """
-        if self._opened is not None and self._opened.study is not study:
-            self._opened = None
+        self.turns.drop()
+        opened = self._opened if self._opened is not None and self._opened.study is study else None
+        for _ in self._showing(study, images, opened):
+            pass
+
+    def _showing_read(self, opened: Opened) -> Iterator[None]:
+        """What was shown before is closed first, so that nobody works on it while the canvas changes."""
+        if self._study is not None and self.arrivals.arriving is None:
+            self._close()
+            yield
+        yield from self._showing(opened.study, opened=opened)
+
+    def _showing(
+        self, study: Study, images: Sequence[Image] = (), opened: Opened | None = None
+    ) -> Iterator[None]:
+        """Hang a study in steps, and tell of it in the last one."""
+        self._opened = opened
         self.diagnosis = None
         if self.arrivals.complete(study):
             self._study = study
         else:
-            self.hang(study, images)
-        if self._opened is None:
+            self._hanging_up = True
+            yield from self.hang_in_steps(study, images)
+            self._hanging_up = False
+        if opened is None:
             self.reader.begin(study)
             self._recall(study)
         else:
-            self.reader.begin(self._opened.as_read or study, self._opened.settings)
+            self.reader.begin(opened.as_read or study, opened.settings)
         self.study_changed.emit(study)
         self.announce()
+        QTimer.singleShot(0, give_back_freed)  # what stood in for it while it was read
 
     def _recall(self, study: Study) -> None:
         """Look up what was set about a study that came without it, and show it so."""
@@ -222,16 +254,21 @@ class ReviewSession(Canvas):
         return Memory(store, settings.author)
 
     def close_study(self) -> None:
-        """Take the study off the canvas and forget its answers."""
+        """Take the study off the canvas, or what is there of one that comes, and forget its answers."""
+        self.turns.drop()
         if self.arrivals.arriving is not None:
             self.arrivals.forget()
             self.jobs.cancel(OPEN_KEY)
         if self._study is not None:
-            self._opened = self.diagnosis = None
-            self.reader.begin(None)
-            self.take_down()
-            self.study_changed.emit(None)
-            QTimer.singleShot(0, give_back_freed)
+            self._close()
+
+    def _close(self) -> None:
+        self._opened = self.diagnosis = None
+        self._hanging_up = False
+        self.reader.begin(None)
+        self.take_down()
+        self.study_changed.emit(None)
+        QTimer.singleShot(0, give_back_freed)
 
     def revise(self, study: Study) -> None:
         """Show the same runs under other conclusions; masks stay, the answers no longer hold."""

@@ -57,7 +57,7 @@ class ReviewDay(Tour):
         self.exams, self.seen = exams, {}
         self.worklist: Any = self.docks["Worklist"]
         self.front("Worklist")
-        self.wait("list", lambda: not self.session.jobs.active)
+        self.wait("list", lambda: not self.session.busy)
 
     # -- the morning --------------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class ReviewDay(Tour):
         for button in ("edit_smooth", "edit_largest"):
             self.wait(button, self.find("Segment", QPushButton, button).isEnabled)
             self.click("Segment", QPushButton, button)
-            self.wait(button, lambda: not self.session.jobs.active)
+            self.wait(button, lambda: not self.session.busy)
         assert not np.array_equal(before, self.labels(0, 0)), "smoothing changed nothing"
         self.save_masks()
 
@@ -131,7 +131,7 @@ class ReviewDay(Tour):
         self.open(MARKED)
         self.stroke(frame + 1, nidus)
         drafts = self.session.records.drafts
-        self.wait("journal", lambda: drafts.cases() and not self.session.jobs.active)
+        self.wait("journal", lambda: drafts.cases() and not self.session.busy)
         print("unsaved", flush=True)
         while True:
             self.stroke(frame + 2, np.roll(nidus, 1, axis=0))
@@ -165,7 +165,7 @@ class ReviewDay(Tour):
         assert np.array_equal(self.labels(0, frame) > 0, nidus), "the saved mask came back otherwise"
         assert not self.labels(0, frame + 1).any(), "shown before anybody asked for it"
         self.click("Study", QPushButton, "restore_drafts")
-        self.wait("restore", lambda: self.labels(0, frame + 1).any() and not self.session.jobs.active)
+        self.wait("restore", lambda: self.labels(0, frame + 1).any() and not self.session.busy)
         assert np.array_equal(self.labels(0, frame + 1) > 0, nidus), "the unsaved mask came back otherwise"
         self.session.go_to_frame(0, frame + 1)
         self.breathe(0.1)
@@ -279,7 +279,7 @@ class ReviewDay(Tour):
         )
         self.click_row(row)
         self.wait(f"open {name}", lambda: self.shown() == name)
-        self.wait("settle", lambda: not self.session.jobs.active)
+        self.wait("settle", lambda: not self.session.busy)
 
     def click_row(self, row: int) -> None:
         self.front("Worklist")

@@ -1,7 +1,8 @@
-"""No window of a test reads or writes the person's own preferences."""
+"""No window of a test reads or writes the person's own preferences, or collects the garbage of libraries."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,3 +21,9 @@ def own_preferences(clipmed_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(own, "_unknown_to_napari", {})
     yield
     settings._clear_plugin_settings_cache()
+
+
+@pytest.fixture(autouse=True)
+def libraries_left_out() -> None:
+    """napari collects garbage with each layer that goes; closing a window shows it everything again."""
+    gc.freeze()

@@ -54,7 +54,7 @@ def wait_for(qtbot, condition):
 
 
 def idle(qtbot, session):
-    wait_for(qtbot, lambda: not session.jobs.active)
+    wait_for(qtbot, lambda: not session.busy)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def settle(qtbot, session):
     """Wait until nothing is under way and the journal has been written."""
 
     def quiet():
-        return not session.jobs.active and not session.records._timer.isActive()
+        return not session.busy and not session.records._timer.isActive()
 
     qtbot.waitUntil(quiet, timeout=60_000)
     qtbot.wait(20)

@@ -69,7 +69,7 @@ def pane(dock):
 
 
 def idle(qtbot, session):
-    qtbot.waitUntil(lambda: not session.jobs.active, timeout=60_000)
+    qtbot.waitUntil(lambda: not session.busy, timeout=60_000)
 
 
 def click(qtbot, button):

@@ -66,7 +66,7 @@ def filled(dock, session, qtbot, exams):
 
 
 def idle(qtbot, session):
-    qtbot.waitUntil(lambda: not session.jobs.active, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: not session.busy, timeout=PATIENCE)
 
 
 def click(qtbot, widget):
