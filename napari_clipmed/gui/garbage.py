@@ -1,7 +1,7 @@
 """Garbage collection that never stops the window: what lives until the end is not looked at again and again.
 
-napari collects garbage after each removal of layers, and Python does so while it imports. With napari, scipy and
-torch loaded that means a look at a million objects, nearly half a second during which nothing is drawn.
+napari collects garbage after each removal of layers, and Python does so while it imports. With napari, scipy
+and torch loaded that means a look at a million objects, nearly half a second during which nothing is drawn.
 """
 
 from __future__ import annotations
