@@ -118,6 +118,10 @@ class PixelSpacing:
         return self.calibration is not Calibration.NONE
 
 
+DISPLAY_RATE = "Recommended Display Frame Rate"
+"""Source of times that are no times of the acquisition (0008,2144)."""
+
+
 @dataclass(frozen=True, eq=False)
 class FrameTiming:
     """When each frame was taken.
@@ -135,6 +139,11 @@ class FrameTiming:
     times_ms: NDArray[np.float64]
     source: str
     known: bool
+
+    @property
+    def measured(self) -> bool:
+        """Whether they are times of the acquisition; a recommended rate only says how fast to play a run."""
+        return self.known and self.source != DISPLAY_RATE
 
     @property
     def interval_ms(self) -> float:

@@ -207,7 +207,7 @@ class CurvesPane(QWidget):
         if study is None:
             return None
         timing = study.views[0].timing
-        return timing.times_ms / 1000.0 if timing.known else np.arange(len(timing.times_ms)) + 1.0
+        return timing.times_ms / 1000.0 if timing.measured else np.arange(len(timing.times_ms)) + 1.0
 
     def _on_click(self, click: Any) -> None:
         times = self._times()

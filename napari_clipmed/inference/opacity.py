@@ -138,9 +138,9 @@ def opacity_of(view: View, progress: Progress | None = None) -> OpacityRun:
         np.subtract(ground_of(frame, low, high), frame, out=frame)
     if view.native is None and vessels_are_bright(frames):
         np.negative(frames, out=frames)
-    known = view.timing.known
-    times = view.timing.times_ms[indices] / 1000.0 if known else indices + 1.0
-    return OpacityRun(frames, np.asarray(times, dtype=np.float64), indices, known, (height, width), step)
+    measured = view.timing.measured
+    times = view.timing.times_ms[indices] / 1000.0 if measured else indices + 1.0
+    return OpacityRun(frames, np.asarray(times, dtype=np.float64), indices, measured, (height, width), step)
 
 
 def darkness_of(view: View, frame: int) -> NDArray[np.float32]:

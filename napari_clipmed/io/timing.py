@@ -11,7 +11,7 @@ from pydicom.valuerep import DT
 
 from napari_clipmed.io.dicom_headers import number, numbers, text, value
 from napari_clipmed.io.enhanced import of_each_frame
-from napari_clipmed.study import FrameTiming, Guess, Topic
+from napari_clipmed.study import DISPLAY_RATE, FrameTiming, Guess, Topic
 
 FRAME_TIME, FRAME_TIME_VECTOR = 0x00181063, 0x00181065
 
@@ -31,7 +31,7 @@ FALLBACKS = {
     "Frame Time": "Frame Increment Pointer does not name it",
     "Frame Time Vector": "Frame Increment Pointer does not name it",
     "Cine Rate": "the file gives no frame times, only the rate, in whole frames a second, of its player",
-    "Recommended Display Frame Rate": "the file gives no frame times, only a rate for display",
+    DISPLAY_RATE: "the file gives no frame times, only a rate for display",
     "frame index": "the file gives no times at all; frames are counted",
 }
 """Why a time base is a guess, where Frame Increment Pointer did not name it."""
@@ -101,9 +101,7 @@ def frame_timing(dataset: Dataset, count: int, name: str = "The file") -> tuple[
         "Frame Time": lambda: _constant(number(dataset, "FrameTime"), count),
         "Frame Time Vector": lambda: _vector(dataset, count, name, notes),
         "Cine Rate": lambda: _rate(number(dataset, "CineRate"), count),
-        "Recommended Display Frame Rate": lambda: _rate(
-            number(dataset, "RecommendedDisplayFrameRate"), count
-        ),
+        DISPLAY_RATE: lambda: _rate(number(dataset, "RecommendedDisplayFrameRate"), count),
     }
     order = list(rules)
     if FRAME_TIME_VECTOR in pointers(dataset, "FrameIncrementPointer"):

@@ -121,9 +121,13 @@ def test_bright_vessels_of_another_console_are_followed_too() -> None:
     np.testing.assert_allclose(bolus_maps(bright).peak, bolus_maps(dark).peak, rtol=0.02, equal_nan=True)
 
 
-def test_times_that_are_not_known_are_frame_numbers() -> None:
+@pytest.mark.parametrize(
+    ("step", "source", "known"),
+    [(1.0, "frame index", False), (100.0, "Recommended Display Frame Rate", True)],
+)
+def test_times_that_are_none_of_the_acquisition_are_frame_numbers(step, source, known) -> None:
     view = flowing_run()
-    view = replace(view, timing=FrameTiming(np.arange(len(EVEN), dtype=float), "frame index", known=False))
+    view = replace(view, timing=FrameTiming(np.arange(len(EVEN)) * step, source, known))
     maps = bolus_maps(view)
     assert maps.time_unit == "frames"
     assert maps.time_to_peak[10, 5] == pytest.approx(1 + (1.0 + ALPHA * BETA) / 0.25, abs=0.5)
