@@ -111,7 +111,14 @@ def _content(
                     "iscrowd": 0,
                     **{
                         key: said[key]
-                        for key in ("prompt", "verdict", "model_id", "model_version", "revision")
+                        for key in (
+                            "prompt",
+                            "verdict",
+                            "projected_over",
+                            "model_id",
+                            "model_version",
+                            "revision",
+                        )  # fmt: skip
                     },
                 }
             )

@@ -90,7 +90,7 @@ def write_mask_pictures(
 
 
 def describe(case: Case, revision: Revision, mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """A mask as plain values, without its comment."""
+    """A mask as plain values, without its comment; `projected_over` holds the first and the last frame."""
     index = revision.view_index or 0
     return {
         "case": case.id,
@@ -98,6 +98,7 @@ def describe(case: Case, revision: Revision, mask: NDArray[np.bool_]) -> dict[st
         "view": view_names(case)[index],
         "sop_instance_uid": case.views[index].sop_instance_uid,
         "frame_number": (revision.frame or 0) + 1,
+        "projected_over": [frame + 1 for frame in revision.projected] if revision.projected else None,
         "name": revision.name or UNNAMED,
         "prompt": revision.prompt,
         "verdict": str(revision.verdict),

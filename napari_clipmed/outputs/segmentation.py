@@ -164,9 +164,18 @@ def _description(
         tracking_id=segment.name[:LONGEST_LABEL],
         tracking_uid=uid_of(source.header.SOPInstanceUID, "segment", segment.name),
     )
-    verdicts = sorted(f"frame {r.frame + 1} {r.verdict}" for r in segment.revisions if r.frame is not None)
-    description.SegmentDescription = "; ".join(verdicts)[:1024]
+    said = [_said(revision) for revision in segment.revisions if revision.frame is not None]
+    description.SegmentDescription = "; ".join(said)[:1024]
     return description
+
+
+def _said(mask: Revision) -> str:
+    """Verdict of a mask, and over which frames it is projected."""
+    words = f"frame {(mask.frame or 0) + 1} {mask.verdict}"
+    if mask.projected is None:
+        return words
+    first, last = mask.projected
+    return f"{words}, projected over frames {first + 1} to {last + 1}"
 
 
 def _algorithm(model: Revision) -> hd.AlgorithmIdentificationSequence:

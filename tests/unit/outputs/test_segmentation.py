@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import highdicom as hd
@@ -15,6 +16,7 @@ from napari_clipmed.io import open_study
 from napari_clipmed.io.dicom_headers import read_dicom
 from napari_clipmed.io.dicom_write import write_xa
 from napari_clipmed.outputs.annotations import drawn_segments
+from napari_clipmed.outputs.coco import write_coco
 from napari_clipmed.outputs.segmentation import check_segmentation, segmentations_of
 from napari_clipmed.outputs.sources import sources_of
 from napari_clipmed.study import Study
@@ -177,3 +179,16 @@ def test_a_picture_is_no_source(run: Reviewed, tmp_path: Path) -> None:
     case = run.store.case_for(study)
     with pytest.raises(ClipmedError, match="no DICOM file"):
         segmentations_of(run.store, case, study)
+
+
+def test_a_projected_mask_says_over_which_frames(run: Reviewed, tmp_path: Path) -> None:
+    shape = run.study.views[1].pixels.shape[1:]
+    mask = np.zeros(shape, bool)
+    mask[3:9, 4:12] = True
+    run.store.add_mask(run.case, 1, 2, mask, name="projected nidus", projected=(1, 3))
+    lateral = segmentations_of(run.store, run.case, run.study)[1]
+    said = {s.SegmentLabel: s.SegmentDescription for s in lateral.SegmentSequence}
+    assert said["projected nidus"] == "frame 3 accepted, projected over frames 2 to 4"
+    content = json.loads(write_coco(run.store, [run.case], tmp_path / "masks.json").read_text())
+    spans = [one["projected_over"] for one in content["annotations"]]
+    assert spans.count([2, 4]) == 1 and spans.count(None) == len(spans) - 1
