@@ -54,7 +54,7 @@ def time_job(
 def count_work(job: Callable[[], Any]) -> tuple[int, int]:
     """Floating-point operations of a job, and bytes that its torch operators read and write.
 
-    Only what runs on this thread counts, and no fused operator does: `job` is the same work in its plain form.
+    Only this thread counts, and no fused operator does: `job` is the same work in its plain form.
     """
     with _Work() as work:
         job()
