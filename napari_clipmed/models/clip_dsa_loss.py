@@ -98,6 +98,15 @@ class ClipDSALoss:
         return losses
 
 
+def similarities(a: Tensor, b: Tensor, scale: Tensor | float) -> Tensor:
+    """SIM of eq. 6, (n, m): cosines of features (n, d) and (m, d) over epsilon; ``scale`` is 1/epsilon.
+
+    The equation prints the plain product, the sentence before it says "cosine similarity": features are
+    normalised here, as in CLIP.
+    """
+    return scale * functional.normalize(a, dim=-1) @ functional.normalize(b, dim=-1).T
+
+
 def contrastive_loss(a: Tensor, b: Tensor, scale: Tensor | float, targets: Tensor) -> Tensor:
     """Symmetric cross-entropy of the cosine similarities of two feature sets (eq. 6 and 7).
 
@@ -114,7 +123,7 @@ def contrastive_loss(a: Tensor, b: Tensor, scale: Tensor | float, targets: Tenso
     -------
     scalar Tensor
     """
-    similarity = scale * functional.normalize(a, dim=-1) @ functional.normalize(b, dim=-1).T
+    similarity = similarities(a, b, scale)
     backward = targets.T / targets.T.sum(dim=1, keepdim=True)
     return 0.5 * (
         functional.cross_entropy(similarity, targets) + functional.cross_entropy(similarity.T, backward)

@@ -1,4 +1,7 @@
-"""Equations 6 to 8, derived again line by line, and what the choice of targets changes."""
+"""What the choice of targets changes in the losses of CLIP-DSA, and what it cannot change.
+
+The equations themselves are in `test_clip_dsa_equations`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from napari_clipmed.models.clip_dsa import ClipDSA, ClipDSAOutput
 from napari_clipmed.models.clip_dsa_loss import (
@@ -14,6 +18,7 @@ from napari_clipmed.models.clip_dsa_loss import (
     contrastive_loss,
     one_hot_floor,
     pair_targets,
+    similarities,
 )
 from napari_clipmed.models.labels import LabelSet
 
@@ -38,77 +43,101 @@ def output(seed: int = 1) -> ClipDSAOutput:
     return ClipDSAOutput(ap, la, mv, None, None)
 
 
-def by_hand(a: Tensor, b: Tensor, epsilon: float, y: Tensor) -> float:
-    """Equations 6 and 7 with loops."""
-    sim = [[float(a[i] @ b[j] / (a[i].norm() * b[j].norm())) / epsilon for j in range(N)] for i in range(N)]
-
-    def ce(rows: list[list[float]], targets: Tensor) -> float:
-        total = 0.0
-        for row, target in zip(rows, targets, strict=True):
-            log_sum = math.log(sum(math.exp(x) for x in row))
-            total -= sum(float(t) * (x - log_sum) for x, t in zip(row, target, strict=True))
-        return total / N
-
-    transposed = [[sim[i][j] for i in range(N)] for j in range(N)]
-    return (ce(sim, y) + ce(transposed, y)) / 2
-
-
-def test_contrastive_loss_is_equations_6_and_7() -> None:
-    a, b = features(1), features(2)
-    ours = contrastive_loss(a, b, 1 / 0.07, torch.eye(N))
-    assert float(ours) == pytest.approx(by_hand(a, b, 0.07, torch.eye(N)), rel=1e-5)
-
-
-def test_total_is_the_mean_of_four_losses_with_their_own_epsilon(network: ClipDSA) -> None:
-    with torch.no_grad():
-        for k, name in enumerate(("ap", "la", "mv", "mc")):
-            network.logit_scales[name].fill_(math.log(2.0 + k))
-    out = output()
-    text = network.text_features[LABELS]
-    losses = ClipDSALoss()(network, out, LABELS)
-    eye = torch.eye(N)
-    expected = {
-        "ap": by_hand(out.v_ap, text, 1 / 2, eye),
-        "la": by_hand(out.v_la, text, 1 / 3, eye),
-        "mv": by_hand(out.v_mv, text, 1 / 4, eye),
-        "mc": by_hand(out.v_ap, out.v_la, 1 / 5, eye),
-    }
-    for name, value in expected.items():
-        assert float(losses[name]) == pytest.approx(value, rel=1e-4), name
-    assert float(losses["total"]) == pytest.approx(sum(expected.values()) / 4, rel=1e-4)  # eq. 8
-    losses["total"].backward()
-    gradients = [float(network.logit_scales[name].grad) for name in expected]
-    assert all(g != 0 for g in gradients)
-
-
-def gradient(targets: str, text: Tensor) -> tuple[float, Tensor]:
-    v = features().requires_grad_()
-    loss = contrastive_loss(v, text, 10.0, pair_targets(targets, LABELS, text))  # type: ignore[arg-type]
+def descent(targets: str, text: Tensor) -> tuple[float, Tensor, Tensor]:
+    """The image-text loss, and its gradients by the features and by log(1/epsilon)."""
+    v, scale = features().requires_grad_(), torch.tensor(math.log(10.0), requires_grad=True)
+    wanted = pair_targets(targets, LABELS, text)  # type: ignore[arg-type]
+    loss = contrastive_loss(v, text, scale.exp(), wanted)
     loss.backward()
-    return float(loss), v.grad
+    return float(loss.detach()), v.grad, scale.grad
+
+
+def alike(a: Tensor, b: Tensor) -> float:
+    return float(functional.cosine_similarity(a.flatten(), b.flatten(), dim=0))
 
 
 def test_one_hot_equals_class_targets_where_classes_share_a_sentence(network: ClipDSA) -> None:
+    """The same loss and the same descent: columns of a class are equal, so only sums over a class matter.
+
+    That holds for the sum over the batch. A single study's share of the sentence-to-image direction differs.
+    """
     text = network.text_features[LABELS]
-    (loss_paper, grad_paper), (loss_class, grad_class) = gradient("paper", text), gradient("class", text)
-    assert loss_paper == pytest.approx(loss_class, abs=1e-5)
-    assert torch.allclose(grad_paper, grad_class, atol=1e-6)
+    (loss, by_v, by_scale), (class_loss, class_by_v, class_by_scale) = (
+        descent(targets, text) for targets in ("paper", "class")
+    )
+    assert loss == pytest.approx(class_loss, abs=1e-5)
+    assert torch.allclose(by_v, class_by_v, atol=1e-6)
+    assert torch.allclose(by_scale, class_by_scale, atol=1e-6)
+    similarity = similarities(features(), text, 10.0).T
+    each = [
+        functional.cross_entropy(similarity, pair_targets(t, LABELS), reduction="none")  # type: ignore[arg-type]
+        for t in ("paper", "class")
+    ]
+    assert (each[0] - each[1]).abs().max() > 0.1
+    assert float(each[0].sum()) == pytest.approx(float(each[1].sum()), rel=1e-5)
+
+
+def test_one_hot_is_cross_entropy_over_classes_that_knows_how_frequent_they_are(network: ClipDSA) -> None:
+    """Images to sentences, one-hot = CE over the classes with logits + log n_c, plus the mean of log n_y.
+
+    The specification has the two equal; they are, up to that constant, which is `one_hot_floor`: the
+    descent is the same, the values are not.
+    """
+    v, text = features().requires_grad_(), network.text_features[LABELS]
+    one_hot = functional.cross_entropy(similarities(v, text, 10.0), torch.arange(N))
+    counts = torch.bincount(LABELS).float()
+    adjusted = functional.cross_entropy(similarities(v, network.text_features, 10.0) + counts.log(), LABELS)
+    assert float(one_hot.detach()) == pytest.approx(
+        float(adjusted.detach() + one_hot_floor(LABELS)), abs=1e-5
+    )
+    assert abs(float(one_hot.detach() - adjusted.detach())) > 0.5
+    gradients = [torch.autograd.grad(loss, v)[0] for loss in (one_hot, adjusted)]
+    assert torch.allclose(*gradients, atol=1e-6)
 
 
 def test_they_differ_where_sentences_vary_within_a_class(network: ClipDSA) -> None:
     text = network.text_features[LABELS] + 0.1 * features(9)
-    (_, grad_paper), (_, grad_class) = gradient("paper", text), gradient("class", text)
-    assert torch.nn.functional.cosine_similarity(grad_paper.flatten(), grad_class.flatten(), dim=0) < 0.999
+    (loss, by_v, _), (class_loss, class_by_v, _) = (descent(t, text) for t in ("paper", "class"))
+    assert abs(loss - class_loss) > 1e-3
+    assert alike(by_v, class_by_v) < 0.999
+
+
+def between_views(mode: str, out: ClipDSAOutput, network: ClipDSA) -> tuple[float, Tensor]:
+    loss = ClipDSALoss(mc_targets=mode)(network, out, LABELS)["mc"]  # type: ignore[arg-type]
+    loss.backward()
+    return float(loss.detach()), out.v_ap.grad
 
 
 def test_multi_view_targets_matter(network: ClipDSA) -> None:
+    """One-hot tells patients of a class from each other; class targets bring them together."""
+    (loss, by_ap), (class_loss, class_by_ap) = (
+        between_views(mode, output(), network) for mode in ("instance", "class")
+    )
+    assert alike(by_ap, class_by_ap) < 0.9
+    assert abs(loss - class_loss) > 0.01
+
+
+def test_multi_view_targets_agree_where_patients_of_a_class_look_the_same(network: ClipDSA) -> None:
+    """The same reason as for shared sentences: then, and only then, the columns of a class are equal."""
+    prototypes = features(7)
     answers = {}
     for mode in ("instance", "class"):
-        out = output()
-        ClipDSALoss(mc_targets=mode)(network, out, LABELS)["mc"].backward()  # type: ignore[arg-type]
-        answers[mode] = out.v_ap.grad.flatten()
-    cosine = torch.nn.functional.cosine_similarity(answers["instance"], answers["class"], dim=0)
-    assert cosine < 0.9
+        out = ClipDSAOutput(features().requires_grad_(), prototypes[LABELS], None, None, None)
+        answers[mode] = between_views(mode, out, network)
+    assert answers["instance"][0] == pytest.approx(answers["class"][0], abs=1e-5)
+    assert torch.allclose(answers["instance"][1], answers["class"][1], atol=1e-6)
+
+
+def test_what_a_batch_of_the_paper_holds() -> None:
+    """Section 1.2 of the specification, from the counts of the paper's training set."""
+    counts = torch.tensor([678, 619, 256, 329, 438], dtype=torch.float64)
+    share = counts / counts.sum()
+    assert counts.sum() == 2320
+    assert float(15 * share.square().sum()) == pytest.approx(3.37, abs=0.005), "others of one's class"
+    assert float((1 - share[2]) ** 16) == pytest.approx(0.15, abs=0.005), "no aneurysm in the batch"
+    torch.manual_seed(0)
+    floors = [float(one_hot_floor(torch.multinomial(share, 16, replacement=True))) for _ in range(2000)]
+    assert sum(floors) / len(floors) == pytest.approx(1.37, abs=0.02)
 
 
 def test_floor_is_reached_by_perfect_features() -> None:
