@@ -1,0 +1,120 @@
+"""Long work of the GUI thread itself: in steps, with libraries left out of garbage collection."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+from qtpy.QtCore import QTimer
+from studies import biplane, chest
+
+from napari_clipmed.gui import garbage
+from napari_clipmed.gui.layers import Role, tag_of
+from napari_clipmed.gui.opening import Folder, Opened
+from napari_clipmed.gui.session import session_for
+from napari_clipmed.gui.turns import Turns
+
+
+def counting(done: list, name: str, steps: int):
+    for number in range(steps):
+        done.append(f"{name}{number}")
+        yield
+    done.append(f"{name} ends")
+
+
+def test_one_step_a_turn_and_one_after_the_other(qtbot):
+    turns, done = Turns(), []
+    turns.run(counting(done, "a", 2))
+    turns.run(counting(done, "b", 1))
+    assert turns.busy and not done
+    QTimer.singleShot(0, lambda: done.append("a question"))
+    qtbot.waitUntil(lambda: not turns.busy)
+    assert [step for step in done if step != "a question"] == ["a0", "a1", "a ends", "b0", "b ends"]
+    assert done.index("a question") < done.index("b ends")
+
+
+def test_what_is_dropped_stays_undone(qtbot):
+    turns, done = Turns(), []
+    turns.run(counting(done, "a", 5))
+    qtbot.waitUntil(lambda: bool(done))
+    turns.drop()
+    so_far = list(done)
+    qtbot.wait(60)
+    assert done == so_far and not turns.busy
+
+
+def test_a_failing_step_ends_the_rest(qtbot):
+    turns, done = Turns(), []
+
+    def failing():
+        yield
+        raise ValueError("no")
+
+    turns.run(failing())
+    turns.run(counting(done, "b", 1))
+    with qtbot.capture_exceptions() as raised:
+        qtbot.waitUntil(lambda: not turns.busy)
+    assert [kind for kind, *_ in raised] == [ValueError] and not done
+
+
+@pytest.fixture
+def session(make_napari_viewer_proxy):
+    return session_for(make_napari_viewer_proxy())
+
+
+def opening(study):
+    return lambda progress, show: Opened(study, Folder(()), 0)
+
+
+def open_and_then(session, act, qtbot):
+    """Open a pair, and act when the first of its layers is there."""
+    acted = []
+
+    def once(event=None) -> None:
+        if not acted:
+            acted.append(len(session.viewer.layers))
+            QTimer.singleShot(0, act)
+
+    session.viewer.layers.events.inserted.connect(once)
+    session.open_by(opening(biplane()), "pair")
+    qtbot.waitUntil(lambda: bool(acted), timeout=10_000)
+    qtbot.wait(150)
+    assert acted == [1]
+
+
+def test_a_study_that_was_read_is_hung_layer_by_layer(session, qtbot):
+    told, seen = [], []
+    session.study_changed.connect(told.append)
+    session.viewer.layers.events.inserted.connect(lambda event: seen.append(session.study))
+    session.open_by(opening(biplane()), "pair")
+    qtbot.waitUntil(lambda: bool(seen), timeout=10_000)
+    assert session.study is None and session.busy and not told
+    qtbot.waitUntil(lambda: not session.busy, timeout=10_000)
+    assert session.study is told[-1] and len(told) == 1
+    assert seen == [None] * 4  # two views, border, titles: nobody works on half a study
+
+
+def test_closing_in_the_middle_leaves_an_empty_canvas(session, qtbot):
+    open_and_then(session, session.close_study, qtbot)
+    assert session.study is None and not session.viewer.layers and not session.turns.busy
+
+
+def test_another_study_in_the_middle_takes_its_place(session, qtbot):
+    film = chest()
+    open_and_then(session, lambda: session.show_study(film), qtbot)
+    assert session.study is film
+    assert [tag_of(layer).role for layer in session.viewer.layers] == [Role.IMAGE, Role.TITLES]
+
+
+def test_libraries_are_left_out_of_collections_until_the_window_closes(make_napari_viewer_proxy, monkeypatch):
+    monkeypatch.setattr(garbage, "_left_out", 0)
+    gc.unfreeze()
+    viewer = make_napari_viewer_proxy()
+    session_for(viewer)
+    assert gc.get_freeze_count() > 10_000
+    assert not garbage.leave_out_libraries()  # nothing new was imported
+    with garbage.importing_much():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    viewer.close()
+    assert gc.get_freeze_count() == 0
