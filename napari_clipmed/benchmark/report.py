@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from napari_clipmed.benchmark.latency import Latency
 from napari_clipmed.benchmark.rows import Growth, Row
@@ -59,6 +60,31 @@ def scaling_section(tables: Sequence[Growth], where: str, machine: str, load: fl
             "|---|" + "--:|" * len(table.sizes),
             "| time | " + " | ".join(duration(timing.median) for timing in table.timings) + " |",
         ]
+    return "\n".join(lines)
+
+
+def window_section(
+    rows: Sequence[dict[str, Any]], cine: dict[str, Any], machine: str, load: float, day: date
+) -> str:
+    """Redraws, waits of the event loop and the cine, as `gui.window_benchmark` gives them."""
+    played = (
+        f"{cine['name']}: {cine['shown_fps']:.1f} of {cine['due_fps']:.1f} frames a second shown in "
+        f"{cine['seconds']:.0f} s, {cine['dropped']:.1%} dropped to stay on time, "
+        f"drift {cine['drift_ms']:+.1f} ms."
+    )
+    lines = [
+        _made("benchmark window", "a window of 1366 × 768", machine, load, day),
+        "",
+        "| milliseconds | n | median | 95 % | 99 % | worst |",
+        "|---|--:|--:|--:|--:|--:|",
+        *(
+            f"| {row['name']} | {row['n']} | {row['median_ms']} | {row['p95_ms']} | {row['p99_ms']} "
+            f"| {row['worst_ms']} |"
+            for row in rows
+        ),
+        "",
+        played,
+    ]
     return "\n".join(lines)
 
 

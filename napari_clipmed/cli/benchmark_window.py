@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from napari_clipmed.cli._app import console, errors, print_json
 from napari_clipmed.cli._common import AsJson
 from napari_clipmed.cli._window import need_a_display, sandbox
-from napari_clipmed.cli.benchmark import benchmark, load_average, machine
+from napari_clipmed.cli.benchmark import Write, benchmark, load_average, machine
 
 ONE_AT_15 = 1000.0 / 15
 
@@ -22,6 +23,7 @@ def window(
     scrub_s: Annotated[float, typer.Option("--scrub", min=1, help="Seconds of each scrubbing.")] = 8.0,
     pings: Annotated[bool, typer.Option(help="Ping the event loop during a whole review.")] = True,
     finetune: Annotated[bool, typer.Option(help="Fine-tune during the pings, too.")] = True,
+    write: Write = None,
     as_json: AsJson = False,
 ) -> None:
     """Redraws while scrubbing, the cine against the clock, and how long the event loop lets a question wait.
@@ -30,6 +32,8 @@ def window(
     Takes about four minutes on two processor cores.
     """
     from rich.table import Table
+
+    from napari_clipmed.benchmark.report import window_section, write_section
 
     need_a_display("benchmark window")
     load = load_average()
@@ -48,6 +52,9 @@ def window(
             errors.print("· A whole review, while the event loop is asked", highlight=False)
             rows += bench.pings(finetune)
         bench.close()
+    if write is not None:
+        section = window_section(as_plain(rows), as_plain([cine])[0], machine(), load, date.today())
+        write_section(write, "window", section)
     report = {"machine": machine(), "load_before": load, "rows": as_plain(rows), "cine": as_plain([cine])[0]}
     if as_json:
         print_json(report)

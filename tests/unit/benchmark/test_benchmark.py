@@ -20,7 +20,13 @@ from small_models import add_diagnosis_model, add_segmentation_model
 from napari_clipmed.benchmark import latency, scaling
 from napari_clipmed.benchmark.latency import NAMES, Latency, sentence
 from napari_clipmed.benchmark.measure import count_work, time_job
-from napari_clipmed.benchmark.report import duration, latency_section, scaling_section, write_section
+from napari_clipmed.benchmark.report import (
+    duration,
+    latency_section,
+    scaling_section,
+    window_section,
+    write_section,
+)
 from napari_clipmed.benchmark.rows import Ceilings, Growth, Row, Timing, fit_exponent
 from napari_clipmed.benchmark.store_filling import fill_store
 from napari_clipmed.benchmark.subjects import Models, noise_run, noise_study
@@ -181,3 +187,11 @@ def test_an_unknown_row_is_a_sentence() -> None:
     assert command._chosen(["full_decode", "study"], NAMES) == ("study", "full_decode")
     with pytest.raises(ClipmedError, match="nothing called 'speed'"):
         command._chosen(["speed"], NAMES)
+
+
+def test_the_window_section_says_what_was_measured() -> None:
+    row = {"name": "ping: open", "n": 11, "median_ms": 1.5, "p95_ms": 42.0, "p99_ms": 68.6, "worst_ms": 75.8}
+    cine = {"name": "cine 512²", "seconds": 60.0, "due_fps": 30.3, "shown_fps": 24.3, "dropped": 0.198}
+    text = window_section([row], cine | {"drift_ms": -0.56}, "two cores", 0.5, date(2026, 11, 25))
+    assert "| ping: open | 11 | 1.5 | 42.0 | 68.6 | 75.8 |" in text
+    assert "24.3 of 30.3 frames a second shown in 60 s, 19.8% dropped to stay on time, drift -0.6 ms." in text
