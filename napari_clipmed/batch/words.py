@@ -68,6 +68,17 @@ def describe_mask(
         "share": round(float(mask.mean()), 5),
         "rows": mask.shape[0],
         "columns": mask.shape[1],
+        "contradictions": list(_contradictions(study, proposal, mask)),
         "notes": list(proposal.notes),
         "use": RESEARCH_USE,
     }
+
+
+def _contradictions(study: Study, proposal: MaskProposal, mask: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Where the mask is not what its sentence says; the sides of an angiogram are not those of a film."""
+    from napari_clipmed.inference.contradictions import contradictions_of
+    from napari_clipmed.study import Kind
+
+    if study.kind is Kind.ANGIOGRAM:
+        return ()
+    return contradictions_of(proposal.prompt, proposal.convention, mask)

@@ -209,6 +209,7 @@ def _show_row(answer: dict[str, Any]) -> None:
         return
     simulated = "  [bold yellow]SIMULATED[/]" if answer["synthetic"] else ""
     console.print(f"{title}{simulated}: {100 * answer['share']:.1f} % of the frame", highlight=False)
+    _show_contradictions(answer)
 
 
 def _show(answer: dict[str, Any]) -> None:
@@ -222,3 +223,12 @@ def _show(answer: dict[str, Any]) -> None:
     )
     for note in answer["notes"]:
         console.print(f"  [#E69F00]•[/] {escape(note)}", highlight=False)
+    _show_contradictions(answer)
+
+
+def _show_contradictions(answer: dict[str, Any]) -> None:
+    """Where mask and sentence disagree, for the person to judge."""
+    from rich.markup import escape
+
+    for text in answer["contradictions"]:
+        console.print(f"  [bold #E69F00]Mask and sentence disagree:[/] {escape(text)}", highlight=False)

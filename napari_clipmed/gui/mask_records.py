@@ -110,6 +110,11 @@ class PromptList:
         """Colour of a sentence, the same as on the canvas."""
         return MASK_COLOURS[(self.value_of(prompt) - 1) % len(MASK_COLOURS)]
 
+    @property
+    def asked(self) -> dict[int, MaskProposal]:
+        """The sentence of each label value that was written from one."""
+        return {accepted.value: accepted.proposal for accepted in self.accepted.values()}
+
     def remember(self, accepted: Accepted) -> None:
         """Note where a proposal was written."""
         self.accepted[accepted.view_index, accepted.frame, accepted.value] = accepted
@@ -136,7 +141,7 @@ class PromptList:
         span_of : callable
             The frames that the mask of a view, frame and value is projected over.
         """
-        sentences = {accepted.value: accepted.proposal for accepted in self.accepted.values()}
+        sentences = self.asked
         drawn = {int(value) for value in np.unique(labels) if value}
         known = {value for view, at, value in self.accepted if (view, at) == (view_index, frame)}
         known |= {value for value, title in titles.items() if title in saved}

@@ -20,6 +20,7 @@ from napari_clipmed.gui.mask_records import MaskToSave, PromptList, class_title,
 from napari_clipmed.gui.piece_picker import PiecePicker
 from napari_clipmed.gui.prompt_reading import PromptReading
 from napari_clipmed.gui.proposed import Proposed
+from napari_clipmed.gui.sentence_check import SentenceCheck
 from napari_clipmed.gui.session import session_for
 from napari_clipmed.gui.shortcuts import DockShortcuts, bring_to_front, keyed
 from napari_clipmed.gui.theme import banner, fill_dock, hint_label, say, section, wrapped_label
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 SEGMENT, SAVE = "segment", "save-masks"
 KEY_SAVE = "Alt+K"
 NO_STUDY = "Open a chest film or an angiogram first, then describe what to outline."
+SAVE_TIP = "Save every mask of the shown frame; what is saved is kept for ever and can be learned from"
+NO_MASK = "There is no mask yet: find one, or paint in the labels layer"
 NOT_A_FILM = "The model was trained on chest X-rays; on a frame of an angiogram it is out of its depth."
 
 
@@ -85,6 +88,7 @@ class SegmentDock(QWidget):
         self.edit = EditPane(self.session, self._value_of, self.picker)
         self.sentences = SentenceList()
         self.sentences_section = section("Labels of this study", self.sentences)
+        self.check = SentenceCheck(self.session, self.proposal.contradiction, lambda: self.prompts.asked)
         self.save_button = QPushButton(keyed("Save masks of this frame", KEY_SAVE))
         self.save_button.setObjectName("save_masks")
         self.status = hint_label("", "mask_status")
@@ -102,6 +106,7 @@ class SegmentDock(QWidget):
             self.failure,
             self.proposal_section,
             self.sentences_section,
+            self.check.about_labels,
             section("Edit", self.edit),
             self.save_button,
             self.status,
@@ -254,8 +259,9 @@ class SegmentDock(QWidget):
         now, study = self._proposed_now, self.session.study
         if now is not None and study is not None:
             view, name = study.views[now.view_index], self.session.view_names[now.view_index]
-            where = name_frame(view, name, now.frame)
-            self.proposal.summary.setText(now.summary(self.proposal.threshold, where))
+            threshold, where = self.proposal.threshold, name_frame(view, name, now.frame)
+            self.proposal.summary.setText(now.summary(threshold, where))
+            self.check.proposal(now.proposal, now.mask(threshold))
 
     def take(self) -> None:
         """Write the proposal into the labels layer, as one step of undo."""
@@ -288,6 +294,7 @@ class SegmentDock(QWidget):
         self.proposal.picking.setChecked(False)
         self.preview.remove()
         self.wording.follow(None)
+        self.check.proposal(None)
         self.proposal_section.setVisible(False)
 
     def _paint_with(self, value: int) -> None:
@@ -390,8 +397,4 @@ class SegmentDock(QWidget):
         session = self.session
         there = session.study is not None and session.has_labels(session.active_view)
         self.save_button.setEnabled(there)
-        self.save_button.setToolTip(
-            "Save every mask of the shown frame; what is saved is kept for ever and can be learned from"
-            if there
-            else "There is no mask yet: find one, or paint in the labels layer"
-        )
+        self.save_button.setToolTip(SAVE_TIP if there else NO_MASK)

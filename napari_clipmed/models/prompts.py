@@ -178,6 +178,8 @@ def normalise(text: str, convention: Convention = "picture") -> Prompt:
         notes.append("The model does not understand negation; say where to look, not where not to.")
     if finding.laterality == "unilateral" and len(finding.places) > 1:
         notes.append('The prompt says "unilateral" but names both lungs.')
+    if finding.areas is not None and finding.areas < len(finding.places):
+        notes.append("The prompt names both lungs but fewer areas than that.")
     if convention == "patient" and finding.places:
         finding = finding.mirrored()
         notes.append(

@@ -180,6 +180,20 @@ def test_several_sentences_become_one_label_image(call: Any, tmp_path: Path) -> 
     assert (code, "one sentence" in err) == (1, True)
 
 
+def test_a_mask_that_is_not_what_its_sentence_says_is_pointed_out(call: Any, tmp_path: Path) -> None:
+    image = film(tmp_path / "film.dcm")
+    typed = "nine infected areas, lower left lung"
+    asked = ("segment", image, "--prompt", typed, "--out", "m.png", "--model", "tiny-seg", "--threshold", 0)
+    code, printed, err = call(*asked, "--json")
+    assert code == 0, err
+    said = json.loads(printed)["contradictions"]
+    assert said == json.loads((tmp_path / "m.json").read_text())["contradictions"]
+    assert "but 50 % of the mask lies on the right of the picture" in said[0]
+    assert said[1] == "The sentence names nine areas, the mask has one area."
+    code, printed, err = call(*asked)
+    assert printed.count("Mask and sentence disagree") == 2
+
+
 def test_segmenting_a_frame_of_a_run_with_an_outline(call: Any, tmp_path: Path) -> None:
     run, _ = biplane(tmp_path / "study")
     code, out, err = call(

@@ -283,3 +283,35 @@ def test_where_other_wordings_disagree_is_shown_on_request(proposed, session, en
     click(qtbot, proposed.proposal.discard_button)
     assert proposed.wording.layer is None
     assert proposed.proposal.wording_note.text() == ""
+
+
+def test_a_contradiction_is_shown_as_long_as_it_holds(dock, session, qtbot):
+    session.show_study(film())
+    type_and_run(qtbot, dock, "two infected areas, lower left lung")
+    banner = dock.proposal.contradiction
+    wait_for(qtbot, banner.isVisible)
+    assert banner.text() == "The sentence names two areas, the mask has one area."
+    type_and_run(qtbot, dock, "one infected area, lower left lung")
+    wait_for(qtbot, lambda: dock.proposed.prompt.startswith("one") and not banner.isVisible())
+    assert not dock.check.about_labels.isVisible()
+
+
+def test_a_correction_that_contradicts_the_sentence_is_pointed_out(proposed, session, qtbot):
+    click(qtbot, proposed.proposal.take_button)
+    labels = session.labels_layer(0)
+    rows, columns = np.mgrid[60:80, 70:90].reshape(2, -1)
+    labels.data_setitem((np.zeros_like(rows), rows, columns), 2)
+    banner = proposed.check.about_labels
+    wait_for(qtbot, banner.isVisible)
+    assert banner.text().startswith(f"{LEFT}: The sentence names the left of the picture only")
+    labels.undo()
+    session.mask_changed.emit(0)
+    wait_for(qtbot, lambda: not banner.isVisible())
+
+
+def test_on_an_angiogram_no_side_of_a_lung_is_compared(dock, session, qtbot):
+    session.show_study(biplane())
+    type_and_run(qtbot, dock, "two infected areas, lower left lung")
+    wait_for(qtbot, lambda: dock.preview.layer is not None)
+    qtbot.wait(300)
+    assert not dock.proposal.contradiction.isVisible()

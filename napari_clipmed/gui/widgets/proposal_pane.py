@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_clipmed.gui.mask_records import TITLE_LENGTH
 from napari_clipmed.gui.shortcuts import keyed
-from napari_clipmed.gui.theme import hint_label, wrapped_label
+from napari_clipmed.gui.theme import banner, hint_label, wrapped_label
 
 KEY_TAKE = "Alt+M"
 DEFAULT_OPACITY = 0.9
@@ -54,6 +54,7 @@ class ProposalPane(QWidget):
         super().__init__(parent)
         self.summary = wrapped_label(name="proposal_summary")
         self.notes = hint_label("", "proposal_notes")
+        self.contradiction = banner("", "warning", "proposal_contradiction")
         self.threshold_slider = self._slider("threshold", "Threshold of the mask", 1, 99, 50)
         self.opacity_slider = self._slider("mask_opacity", "Opacity of the outline", 0, 100, 90)
         self._threshold_text, self._opacity_text = QLabel("0.50"), QLabel("90 %")
@@ -108,6 +109,7 @@ class ProposalPane(QWidget):
         column.setSpacing(4)
         column.addWidget(self.summary)
         column.addWidget(self.notes)
+        column.addWidget(self.contradiction)
         column.addLayout(grid)
         column.addWidget(self.picking)
         column.addWidget(self.wording)

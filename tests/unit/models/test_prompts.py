@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations, product
 from pathlib import Path
 
@@ -37,6 +38,42 @@ def test_the_vocabulary_of_the_data_set_survives(shared_data: Path):
             "bilateral pulmonary infection, two infected areas, all left lung and all right lung."
         )
     }
+
+
+@pytest.mark.shared_data
+def test_one_slip_of_the_keyboard_is_forgiven(shared_data: Path):
+    """The figure of docs/segmentation.md: each pair of letters swapped, in words of four letters or more."""
+    table = (shared_data / "qata" / "prompt_vocabulary_train_val.tsv").read_text(encoding="utf-8")
+    sentences = [line.split("\t")[1].strip() for line in table.splitlines() if line.strip()]
+    slips = same = 0
+    for sentence in sentences:
+        meant = parse(sentence)
+        for word in re.finditer(r"[a-z]{4,}", sentence):
+            for at in range(word.start(), word.end() - 1):
+                typed = sentence[:at] + sentence[at + 1] + sentence[at] + sentence[at + 2 :]
+                slips += typed != sentence
+                same += typed != sentence and parse(typed) == meant
+    print(f"{same} of {slips} slips")
+    assert same >= 0.98 * slips
+
+
+@pytest.mark.shared_data
+def test_sentences_found_in_the_wild_are_read(shared_data: Path):
+    from openpyxl import load_workbook
+
+    book = load_workbook(shared_data / "qata" / "raw_prompts_with_typos.xlsx", read_only=True)
+    rows = [row for row in book.worksheets[0].iter_rows(min_row=2, values_only=True) if row[1]]
+    assert len(rows) == 25
+    for _, sentence in rows:
+        finding = parse(sentence)
+        assert finding.laterality == sentence.split()[0].lower()
+        assert finding.areas is not None
+        assert {place.side for place in finding.places} == {
+            s for s in ("left", "right") if f"{s} lung" in sentence
+        }
+    confused = [sentence for _, sentence in rows if normalise(sentence).notes]
+    assert confused
+    assert all(s.startswith("Unilateral") and " and " in s for s in confused)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +151,11 @@ def test_notes_say_what_was_not_understood():
     assert "recognised" in normalise("find the cat").notes[0]
     assert any("negation" in note for note in normalise("no infection in the left lung").notes)
     assert any("unilateral" in note for note in normalise("unilateral, left lung and right lung").notes)
+
+
+def test_fewer_areas_than_lungs_is_said():
+    assert any("fewer areas" in note for note in normalise("one infected area, both lungs").notes)
+    assert not normalise("two infected areas, both lungs").notes
 
 
 def test_presets_are_in_the_language_of_the_model():
