@@ -15,7 +15,8 @@ RESEARCH_USE = "Research use only, not for diagnosis."
 
 
 def describe_diagnosis(study: Study, diagnosis: Diagnosis, saliency: Saliency | None) -> dict[str, Any]:
-    """An answer of CLIP-DSA."""
+    """An answer of CLIP-DSA. ``predicted`` is the most probable class; ``headline`` is what may be said of it."""
+    certainty = diagnosis.certainty
     return {
         "model": diagnosis.model_id,
         "image_hash": diagnosis.image_hash,
@@ -25,6 +26,11 @@ def describe_diagnosis(study: Study, diagnosis: Diagnosis, saliency: Saliency | 
         "views": {
             name: {"index": i, "frames": study.views[i].n_frames} for name, i in diagnosis.view_index.items()
         },
+        "headline": diagnosis.headline,
+        "uncertain": not certainty.certain,
+        "uncertain_because": list(certainty.reasons),
+        "candidates": list(certainty.candidates),
+        "possible": None if diagnosis.possible is None else list(diagnosis.possible),
         "predicted": diagnosis.predicted,
         "probabilities": {name: dict(answer) for name, answer in diagnosis.probabilities.items()},
         "unlike_training": diagnosis.unlike_training,

@@ -140,13 +140,17 @@ def _show(answer: dict[str, Any]) -> None:
         return
     simulated = "  [bold yellow]SIMULATED[/]" if answer["synthetic"] else ""
     console.print(f"[bold]{title}[/]{simulated}", highlight=False)
+    colour = "#E69F00" if answer["uncertain"] else "#56B4E9"
+    console.print(f"[bold {colour}]{escape(answer['headline'])}[/]", highlight=False)
+    for reason in answer["uncertain_because"]:
+        console.print(f"  {escape(reason)}", highlight=False)
     table = Table(box=None, pad_edge=False)
     probabilities = answer["probabilities"]
     shown = probabilities.get("both") or next(iter(probabilities.values()))
     for heading in ("class", *probabilities, ""):
         table.add_column(heading, justify="right" if heading in probabilities else "left")
     for label, value in sorted(shown.items(), key=lambda item: -item[1]):
-        style = "bold" if label == answer["predicted"] else ""
+        style = "bold" if label == answer["predicted"] and not answer["uncertain"] else ""
         bar = "█" * round(BAR * value) or "▏"
         table.add_row(
             label, *(f"{p[label]:.3f}" for p in probabilities.values()), f"[#56B4E9]{bar}[/]", style=style

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from napari_clipmed.cli._app import app, console, errors, print_json
+from napari_clipmed.whole_files import whole_file
 
 evaluate_app = typer.Typer(help="Measure a model on labelled data.", no_args_is_help=True)
 app.add_typer(evaluate_app, name="evaluate")
@@ -21,15 +22,20 @@ def evaluate_clip_dsa(
     model: Annotated[str | None, typer.Option(help="Id of a model; default: the chosen one.")] = None,
     rounds: Annotated[int, typer.Option(help="Bootstrap rounds of the 95 % intervals.")] = 1000,
     pointing: Annotated[int, typer.Option(help="Studies on which the pointing game is played.")] = 0,
+    plots: Annotated[Path | None, typer.Option(help="Folder for reliability.svg.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """ACC, macro F1, AUC of scores and of decisions, each class against the normal one, with intervals."""
+    """ACC, macro F1, AUC of scores and of decisions, calibration, prediction sets, certain answers.
+
+    Figures come with 95 % intervals over patients.
+    """
     from napari_clipmed.errors import ModelError
     from napari_clipmed.inference.device import choose_compute
     from napari_clipmed.inference.preprocess import Preprocessing
     from napari_clipmed.models.labels import LabelSet
-    from napari_clipmed.models.registry import default_registry, load_network
+    from napari_clipmed.models.registry import default_registry, load_network, load_tensors
     from napari_clipmed.progress import Progress
+    from napari_clipmed.training.clip_dsa_certainty import certainty_figures
     from napari_clipmed.training.clip_dsa_evaluate import answer_studies, report
     from napari_clipmed.training.dsa_data import read_rows
 
@@ -44,9 +50,19 @@ def evaluate_clip_dsa(
     with errors.status("evaluating …") as status:
         progress = Progress(lambda step: status.update(f"{step.what} {step.done} of {step.total}"))
         answers = answer_studies(
-            network, rows, labels, preprocessing, choose_compute(), pointing=pointing, progress=progress
-        )
-    figures = {"model": entry.id, "split": split} | report(answers, labels, entry.card.calibration, rounds)
+            network, rows, labels, preprocessing, choose_compute(),
+            pointing=pointing, describing=True, progress=progress,
+        )  # fmt: skip
+    calibration = entry.card.calibration
+    figures = {"model": entry.id, "split": split} | report(answers, labels, calibration, rounds)
+    certainty = certainty_figures(answers, labels, calibration, load_tensors(entry), rounds)
+    figures["certainty"] = certainty
+    if plots is not None:
+        from napari_clipmed.training.reliability_plot import reliability_svg
+
+        plots.mkdir(parents=True, exist_ok=True)
+        with whole_file(plots / "reliability.svg", replace=True) as unfinished:
+            unfinished.write_text(reliability_svg(certainty, f"{entry.id}, {split}"), encoding="utf-8")
     if json:
         print_json(figures)
     else:
@@ -143,10 +159,47 @@ def _show(figures: dict[str, Any]) -> None:
     for key, row in zip(labels, figures["confusion"]["rows_are_truth"], strict=True):
         confusion.add_row(key, *map(str, row))
     console.print(confusion)
+    _show_certainty(figures["certainty"])
     for key, part in figures["by_severity"].items():
         for group, values in part["groups"].items():
             found = f"sensitivity {values['sensitivity']:.2f}, AUC {values['auc_vs_normal']:.2f}"
             console.print(f"{key}, {part['measure']} {group}: n {values['n']}, {found}", highlight=False)
+
+
+def _show_certainty(figures: dict[str, Any]) -> None:
+    """What the answers are worth, and how often the model says that it does not know."""
+    intervals, sets = figures.get("ci95", {}), figures["sets"]
+    table = Table("certainty, both views", "value", "95 % interval")
+    rows: list[tuple[str, str, float | None]] = [
+        ("calibration error (ECE)", "calibration_error", figures["calibration_error"]),
+        ("the same before temperature scaling", "", figures["calibration_error_uncalibrated"]),
+        *(
+            [
+                ("coverage of the 90 % sets", "coverage", sets["coverage"]),
+                ("their mean size", "size", sets["size"]),
+            ]
+            if sets
+            else []
+        ),
+        ("share uncertain", "uncertain", figures["uncertain"]),
+        ("accuracy of the certain", "accuracy_certain", figures["accuracy_certain"]),
+        ("most probable class right among the uncertain", "", figures["accuracy_uncertain"]),
+        ("certain and wrong, of all", "confident_wrong", figures["confident_wrong"]),
+        *((f"accuracy of the most confident {s}", "", v) for s, v in figures["selective_accuracy"].items()),
+        ("flagged as unlike the training data", "", figures["unlike_training"]),
+    ]
+    for title, key, value in rows:
+        table.add_row(title, "–" if value is None else f"{value:.3f}", _interval(intervals.get(key)))
+    console.print(table)
+    if sets is None:
+        console.print("The model has no prediction sets.", highlight=False)
+        return
+    by_class = Table("class", "n", "coverage", "mean size", "uncertain")
+    for key, row in sets["by_class"].items():
+        if row["n"]:
+            uncertain = f"{figures['uncertain_by_class'][key]:.2f}"
+            by_class.add_row(key, str(row["n"]), f"{row['coverage']:.2f}", f"{row['size']:.2f}", uncertain)
+    console.print(by_class)
 
 
 def _interval(interval: list[float] | None) -> str:

@@ -92,7 +92,9 @@ def list_command(
     table = Table("", "case", "status", "label", "model", "files", box=None)
     for number, line in enumerate(shown, 1):
         what = describe(line, order)
-        sure = f"{what['predicted']} {what['confidence']:.2f}" if line.answer else "–"
+        sure = what["headline"] or "–"
+        if what["headline"] and not what["uncertain"]:
+            sure += f" {what['confidence']:.2f}"
         said = f"{what['label'] or '–'} {what['reader']}".strip()
         simulated = "  [bold yellow]SIMULATED[/]" if line.listed.synthetic else ""
         where = (
@@ -228,6 +230,7 @@ def similar_command(
             "compared": match.by,
             "label": labels.get(match.case),
             "predicted": line.answer.predicted if (line := lines.get(match.case)) and line.answer else None,
+            "headline": certainty.headline() if line and (certainty := line.certainty()) else None,
             "paths": list(map(str, line.listed.files)) if line else [],
         }
         for match in matches
@@ -238,7 +241,7 @@ def similar_command(
     table = Table("case", "similarity", "label", "model", "files", box=None)
     for row in rows:
         files = " + ".join(Path(path).name for path in row["paths"]) or "not on the worklist"
-        said = (str(row["label"] or "–"), str(row["predicted"] or "–"))
+        said = (str(row["label"] or "–"), str(row["headline"] or "–"))
         table.add_row(str(row["case"])[:8], f"{row['similarity']:.3f}", *said, escape(files))
     console.print(table)
     for note in [*notes, "The similarity is a cosine, not a probability."]:
@@ -250,7 +253,7 @@ def describe(line: Line, order: Order) -> dict[str, Any]:
     """A line as plain values."""
     from napari_clipmed.worklist.orders import score
 
-    value = score(line, order)
+    value, certainty = score(line, order), line.certainty()
     return {
         "case": line.case,
         "paths": list(map(str, line.listed.files)),
@@ -261,6 +264,8 @@ def describe(line: Line, order: Order) -> dict[str, Any]:
         "reader": line.label.author if line.label else "",
         "predicted": line.answer.predicted if line.answer else None,
         "confidence": line.confidence,
+        "headline": certainty.headline() if certainty else None,
+        "uncertain": not certainty.certain if certainty else None,
         "score": None if value != value else round(value, 4),
         "problem": line.problem,
     }

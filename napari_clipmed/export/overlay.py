@@ -89,8 +89,9 @@ def montage(study: Study, diagnosis: Diagnosis, saliency: Saliency) -> Image.Ima
 
 def _heading(study: Study, diagnosis: Diagnosis, saliency: Saliency, width: int) -> Image.Image:
     title = dict(zip(diagnosis.labels, diagnosis.titles, strict=True))
+    heat = f"{title[saliency.label]}  {diagnosis.combined[saliency.label]:.2f}    {saliency.method}"
     lines = [
-        f"{title[saliency.label]}  {diagnosis.combined[saliency.label]:.2f}    {saliency.method}",
+        *([heat] if diagnosis.certainty.certain else [diagnosis.headline, f"Heat map of {heat}"]),
         f"Model {diagnosis.model_id}, one heat scale for all frames. Research use only, not for diagnosis.",
         *(["SIMULATED study"] if study.synthetic else []),
         *(

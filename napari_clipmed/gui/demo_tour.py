@@ -94,6 +94,7 @@ class DemoTour(Tour):
                 "predicted": diagnosis.predicted,
                 "probability": diagnosis.combined[diagnosis.predicted],
                 "truth": truth.label,
+                "headline": diagnosis.headline,
                 "unlike_training": diagnosis.unlike_training,
             },
             "saliency": {

@@ -98,6 +98,8 @@ class DiagnosisDock(QWidget):
         self.failure = FailureNote()
         self.empty = hint_label(NO_STUDY, "empty_state")
         self.stale = banner("", "info", "stale")
+        self.model_headline = wrapped_label(name="model_headline")
+        self.model_headline.setStyleSheet("QLabel { font-size: 13pt; font-weight: 600; }")
         self.caution = banner("", "warning", "caution")
         self.notes = hint_label("", "notes")
         self.bars = ClassBars()
@@ -114,6 +116,7 @@ class DiagnosisDock(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(SPACING)
         column.addWidget(self.stale)
+        column.addWidget(self.model_headline)
         column.addWidget(self.caution)
         column.addWidget(self.bars)
         column.addWidget(self.agreement)
@@ -301,6 +304,7 @@ class DiagnosisDock(QWidget):
         study = self.session.study
         if diagnosis is None or study is None:
             return
+        self.model_headline.setText(diagnosis.headline)
         say(self.caution, cautions(diagnosis))
         say(self.notes, remarks(diagnosis))
         say(self.agreement, agreement(diagnosis))

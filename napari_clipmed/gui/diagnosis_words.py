@@ -24,8 +24,6 @@ CAM_METHODS: Mapping[str, str] = {
 SIMULATED_NOTE = "Simulated study."
 """The dock has a banner of its own for this note of the engine."""
 
-UNLIKE_TRAINING = "This study is unlike what the model learned from; its numbers may mean little."
-
 
 def title_of(diagnosis: Diagnosis, label: str) -> str:
     """Name of a class for people."""
@@ -39,7 +37,8 @@ def agreement(diagnosis: Diagnosis) -> str:
     if len(best) < 2:
         return ""
     if len(set(best.values())) == 1:
-        return f"{' and '.join(best)} agree: {title_of(diagnosis, diagnosis.predicted)}."
+        what = f": {title_of(diagnosis, diagnosis.predicted)}" if diagnosis.certainty.certain else ""
+        return f"{' and '.join(best)} agree{what}."
     said = ", ".join(
         f"{name} says {title_of(diagnosis, label)} ({views[name][label]:.2f})" for name, label in best.items()
     )
@@ -47,8 +46,9 @@ def agreement(diagnosis: Diagnosis) -> str:
 
 
 def cautions(diagnosis: Diagnosis) -> str:
-    """What must be read before the numbers; empty when the study is like those learned from."""
-    return "\n".join([UNLIKE_TRAINING, *_notes(diagnosis)]) if diagnosis.unlike_training else ""
+    """What must be read before the numbers: why the answer is uncertain; empty when it is certain."""
+    notes = _notes(diagnosis) if diagnosis.unlike_training else []
+    return "\n".join([*diagnosis.certainty.reasons, *notes])
 
 
 def remarks(diagnosis: Diagnosis) -> str:

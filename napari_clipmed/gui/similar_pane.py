@@ -207,8 +207,8 @@ class SimilarPane(QWidget):
         held = found.labels.get(match.case) if found is not None else None
         views = "" if match.by == "both" else f" ({match.by} only)"
         reader = f"Reader: {self._title(held.label)}" if held is not None else "Not read yet"
-        answer = line.answer if line is not None else None
-        model = f" · model: {self._title(answer.predicted)}" if answer is not None else ""
+        certainty = line.certainty() if line is not None else None
+        model = f" · model: {certainty.headline(self._desk.model.titles)}" if certainty is not None else ""
         where = line.listed.title if line is not None else f"case {match.case[:8]}"
         where += SIMULATED if line is not None and line.listed.synthetic else ""
         item = QListWidgetItem(f"{match.similarity:.2f}{views}  {reader}{model}\n{where}")

@@ -52,7 +52,8 @@ class VerdictKeeper(QObject):
         if study is None or diagnosis is None:
             self._box.offer("", {}, "Classify a study first")
             return
-        self._box.offer(diagnosis.predicted, dict(zip(diagnosis.labels, diagnosis.titles, strict=True)))
+        titles = dict(zip(diagnosis.labels, diagnosis.titles, strict=True))
+        self._box.offer(diagnosis.predicted, titles, certain=diagnosis.certainty.certain)
         self._on_records()
 
     def _on_records(self) -> None:

@@ -12,6 +12,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentMo
 from qtpy.QtGui import QBrush, QColor, QFont, QImage, QPixmap
 
 from napari_clipmed.gui.theme import TEXT_QUIET, TEXT_WARN
+from napari_clipmed.inference.certainty import UNCERTAIN
 from napari_clipmed.worklist.lines import Line, Status, Wanted
 from napari_clipmed.worklist.words import Order
 
@@ -229,7 +230,12 @@ class WorklistModel(QAbstractTableModel):
             return f"{line.label.label or '–'}\n{line.label.author}" if line.label is not None else "–"
         if line.answer is None:
             return "–"
-        return f"{line.answer.predicted} {line.confidence or 0:.2f}\n{self._why(index.row())}"
+        certainty, why = line.certainty(), self._why(index.row())
+        if certainty is None:
+            return f"–\n{why}"
+        if certainty.certain:
+            return f"{certainty.headline()} {line.confidence or 0:.2f}\n{why}"
+        return f"{UNCERTAIN}\n{why or ', '.join(certainty.candidates)}"
 
     def _why(self, row: int) -> str:
         words, score = SCORE_WORDS.get(self.order), self._scores[self._shown[row]]
@@ -244,9 +250,9 @@ class WorklistModel(QAbstractTableModel):
             title = self.titles.get(line.label.label or "", line.label.label or "no label")
             by = f" by {line.label.author}" if line.label.author else ""
             said.append(f"Reader: {title}, {line.label.verdict}{by}")
-        if line.answer is not None:
-            title = self.titles.get(line.answer.predicted, line.answer.predicted)
-            said.append(f"Model: {title} {line.confidence or 0:.2f} ({line.answer.model_id})")
-            if line.answer.unlike_training:
-                said.append("Unlike what the model was trained on.")
+        certainty = line.certainty(self.titles)
+        if line.answer is not None and certainty is not None:
+            sure = f" {line.confidence or 0:.2f}" if certainty.certain else ""
+            said.append(f"Model: {certainty.headline(self.titles)}{sure} ({line.answer.model_id})")
+            said += certainty.reasons
         return "\n".join(said)

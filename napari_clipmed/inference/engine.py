@@ -19,7 +19,8 @@ from napari_clipmed.inference.device import choose_compute
 from napari_clipmed.inference.explain import DEFAULT_METHOD, normalise_jointly, raw_cams, raw_method
 from napari_clipmed.inference.features import EncodedFilm, EncodedView, name_picture
 from napari_clipmed.inference.loaded import Loaded
-from napari_clipmed.inference.results import Diagnosis, MaskProposal, PromptEnsemble, Saliency
+from napari_clipmed.inference.prediction_sets import prediction_set
+from napari_clipmed.inference.results import BOTH, Diagnosis, MaskProposal, PromptEnsemble, Saliency
 from napari_clipmed.models import prompts
 from napari_clipmed.models.card import ModelCard, ModelEntry
 from napari_clipmed.progress import Progress
@@ -91,10 +92,12 @@ class Engine:
             key = _answer_key(pictures, model.card)
             self._studies[key] = study
             labels = model.labels
+        probabilities = {n: dict(zip(labels.keys, map(float, p), strict=True)) for n, p in answers.items()}
+        head = BOTH if BOTH in probabilities else next(iter(probabilities))
         return Diagnosis(
             labels=labels.keys,
             titles=labels.titles,
-            probabilities={n: dict(zip(labels.keys, map(float, p), strict=True)) for n, p in answers.items()},
+            probabilities=probabilities,
             attention={n: classify.view_attention(w, encoded[n].prepared) for n, w in attention.items()},
             view_index=index,
             model_id=model.card.id,
@@ -104,6 +107,7 @@ class Engine:
             key=key,
             model_version=model.card.sha256,
             embedding=features,
+            possible=prediction_set(probabilities[head], model.card.calibration, head),
         )
 
     def explain(

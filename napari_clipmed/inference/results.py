@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-BOTH = "both"
-"""Key of the multi-view answer beside the single-view ones ("AP", "LA")."""
+from napari_clipmed.inference.certainty import BOTH, Certainty, combine, judge
+
+__all__ = ["BOTH", "Diagnosis", "MaskProposal", "PromptEnsemble", "Saliency", "ViewAttention"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,9 @@ class Diagnosis:
         SHA-256 of the model's weights.
     embedding : mapping of str to (d,) float32 array
         Unit vectors that were compared with the sentences, for "AP", "LA" and "both".
+    possible : tuple of str or None
+        Prediction set of the combined answer (`inference.prediction_sets`): the true class is in it nine
+        times in ten. None where the model's card has no thresholds for it.
     """
 
     labels: tuple[str, ...]
@@ -70,16 +74,28 @@ class Diagnosis:
     key: str = ""
     model_version: str = ""
     embedding: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    possible: tuple[str, ...] | None = None
 
     @property
     def combined(self) -> Mapping[str, float]:
         """Probabilities of both views together, or of the only view."""
-        return self.probabilities.get(BOTH) or next(iter(self.probabilities.values()))
+        return combine(self.probabilities)
 
     @property
     def predicted(self) -> str:
-        """Key of the most probable label."""
+        """Key of the most probable label; what may be said of it, `headline` and `certainty` tell."""
         return max(self.combined, key=lambda label: self.combined[label])
+
+    @property
+    def certainty(self) -> Certainty:
+        """Whether the label may be named, and why not."""
+        names = dict(zip(self.labels, self.titles, strict=True))
+        return judge(self.probabilities, self.unlike_training, self.possible, names)
+
+    @property
+    def headline(self) -> str:
+        """The answer in a line for people: a class, or "Uncertain: " and the leading candidates."""
+        return self.certainty.headline(dict(zip(self.labels, self.titles, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,7 +57,8 @@ class ModelCard(BaseModel):
     preprocessing : dict
         How its input is made (``size``, ``n_frames``, ``fit``, ``mean``, ``std``…); read by `inference`.
     calibration : dict
-        ``temperature`` of the probabilities and the out-of-distribution thresholds.
+        ``temperature`` of the probabilities, the thresholds of the ``prediction_sets`` and those of what lies
+        out of distribution.
     data, licence, seed, command : str, str, int or None, str
         What it learned from, under which terms, and how to make it again.
     metrics : dict

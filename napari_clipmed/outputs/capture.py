@@ -145,6 +145,9 @@ def heat(study: Study, diagnosis: Diagnosis, saliency: Saliency, name: str) -> O
         "AI saliency, research use only",
         f"{saliency.label} {probability:.2f}, {saliency.method}, {diagnosis.model_id}",
     ]
+    certainty = diagnosis.certainty
+    if not certainty.certain:
+        lines.insert(1, certainty.headline())
     frames = tuple(int(frame) for frame in saliency.frames[name])
     box = saliency.boxes[name]
     pictures = [

@@ -16,6 +16,7 @@ import highdicom as hd
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
 from napari_clipmed import __version__
 from napari_clipmed.errors import ClipmedError
@@ -129,7 +130,7 @@ def check_report(content: bytes | Dataset, statement: Statement) -> None:
         "verified": read.VerificationFlag == "VERIFIED",
     }
     wanted = {
-        "finding": finding_of(statement.label).value,
+        "finding": _finding(statement).value,
         "probability": None if statement.probability is None else _rounded(statement.probability),
         "verdict": verdict_code(statement.verdict).value if statement.verdict else None,
         "verified": statement.verified,
@@ -196,9 +197,14 @@ def _group(
     frames: Mapping[int, Sequence[int]],
     uid: str,
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
-    """TID 1501: finding, site, probability, algorithm, verdict, and the images that it rests on."""
-    site = site_of(statement.label)
+    """TID 1501: finding, site, probability, algorithm, verdict, and the images that it rests on.
+
+    An uncertain answer names no disease as its finding; its candidates follow as evaluations, the first of
+    them the one whose probability is given.
+    """
+    site = None if statement.candidates else site_of(statement.label)
     answers = [
+        *((remark("candidate"), finding_of(label)) for label in statement.candidates),
         *([(verdict_name(), verdict_code(statement.verdict))] if statement.verdict else []),
         *([(remark("unlike_training"), codes.SCT.Yes)] if statement.unlike_training else []),
         *([(remark("simulated"), codes.SCT.Yes)] if study.synthetic else []),
@@ -212,7 +218,7 @@ def _group(
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid_of(uid, "group"), series_words("label", study.synthetic)
         ),
-        finding_type=finding_of(statement.label),
+        finding_type=_finding(statement),
         finding_sites=[hd.sr.FindingSite(site)] if site else None,
         algorithm_id=(
             hd.sr.AlgorithmIdentification(
@@ -227,6 +233,10 @@ def _group(
             hd.sr.SourceImageForMeasurementGroup(*_reference(source, frames)) for source in sources
         ],
     )
+
+
+def _finding(statement: Statement) -> Code:
+    return remark("uncertain") if statement.candidates else finding_of(statement.label)
 
 
 def _probability(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from napari_clipmed.inference.results import BOTH
+from napari_clipmed.inference.certainty import BOTH, combine, judge
 from napari_clipmed.records import Answer, Revision, RevisionKind, Store, Verdict
 
 
@@ -17,7 +17,7 @@ class Statement:
     Parameters
     ----------
     label : str
-        Key of the class.
+        Key of the class; of an uncertain answer of the most probable one, which is not to be named alone.
     probability : float or None
         Of that class, by the model.
     by_view : mapping of str to float
@@ -28,6 +28,8 @@ class Statement:
         Of the reader; None on what the model said.
     author : str
         Initials of the reader.
+    candidates : tuple of str
+        Of an uncertain answer of the model, the classes to be named, `label` first; else empty.
     """
 
     label: str
@@ -39,6 +41,7 @@ class Statement:
     unlike_training: bool = False
     verdict: Verdict | None = None
     author: str = ""
+    candidates: tuple[str, ...] = ()
 
     @property
     def words(self) -> tuple[object, ...]:
@@ -54,6 +57,7 @@ class Statement:
             moment,
             verdict,
             self.author,
+            *self.candidates,
         )
 
     @property
@@ -97,7 +101,7 @@ def _answer_judged(answers: Sequence[Answer], judged: Revision | None) -> Answer
 
 
 def _top(answer: Answer) -> tuple[str, float]:
-    combined = answer.probabilities.get(BOTH) or next(iter(answer.probabilities.values()))
+    combined = combine(answer.probabilities)
     label = max(combined, key=lambda key: combined[key])
     return label, combined[label]
 
@@ -113,9 +117,10 @@ def _single(answer: Answer | None, label: str) -> dict[str, float]:
 
 def _by_model(answer: Answer) -> Statement:
     label, probability = _top(answer)
+    certainty = judge(answer.probabilities, answer.unlike_training, answer.possible)
     return Statement(
         label, probability, answer.model_id, answer.model_version, answer.created_at, _single(answer, label),
-        answer.unlike_training,
+        answer.unlike_training, candidates=() if certainty.certain else certainty.candidates,
     )  # fmt: skip
 
 

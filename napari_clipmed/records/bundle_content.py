@@ -78,6 +78,7 @@ class BundledAnswer(_Strict):
     model_version: str = Field(max_length=64)
     probabilities: dict[str, dict[str, float]]
     unlike_training: bool
+    possible: list[str] | None = Field(None, max_length=1000)
     created_at: datetime
 
 

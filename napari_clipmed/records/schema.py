@@ -130,6 +130,7 @@ class AnswerRow(Base):
     model_version: Mapped[str] = mapped_column(String(64))
     probabilities: Mapped[dict[str, dict[str, float]]] = mapped_column(JSON)
     unlike_training: Mapped[bool]
+    possible: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     software: Mapped[str] = mapped_column(String(64))
 

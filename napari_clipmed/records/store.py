@@ -5,7 +5,7 @@ Nothing is ever changed or removed: a correction, an undo and a restore are new 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -220,6 +220,7 @@ class Store(ReadingRecords, TrainingRecords, StudySettings, WorklistRecords):
         *,
         model_version: str = "",
         unlike_training: bool = False,
+        possible: Sequence[str] | None = None,
     ) -> Answer:
         """Record what a diagnosis model said; the parameters are those of `Answer`."""
         with self._writing() as session:
@@ -230,6 +231,7 @@ class Store(ReadingRecords, TrainingRecords, StudySettings, WorklistRecords):
                 model_version=model_version,
                 probabilities={view: dict(some) for view, some in probabilities.items()},
                 unlike_training=unlike_training,
+                possible=None if possible is None else list(possible),
                 created_at=now(),
                 software=SOFTWARE,
             )

@@ -184,6 +184,8 @@ class Answer:
         ``probabilities["AP" | "LA" | "both"][label]``, as in `inference.results.Diagnosis`.
     unlike_training : bool
         Whether the study lay outside what the model was trained on.
+    possible : list of str or None
+        Keys of the classes in the prediction set of the combined answer; None where the model had none.
     """
 
     id: int
@@ -193,6 +195,7 @@ class Answer:
     probabilities: dict[str, dict[str, float]]
     unlike_training: bool
     created_at: datetime
+    possible: list[str] | None = None
 
     @property
     def combined(self) -> dict[str, float]:

@@ -15,7 +15,7 @@ from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.classify import HEADS, temperature
 from napari_clipmed.inference.device import Compute
 from napari_clipmed.inference.explain import raw_cams
-from napari_clipmed.inference.outofdistribution import describe
+from napari_clipmed.inference.outofdistribution import describe, strangeness
 from napari_clipmed.inference.pointing import pointing_game
 from napari_clipmed.inference.preprocess import ModelInput, Preprocessing, normalise, prepare_run
 from napari_clipmed.inference.results import BOTH, Saliency
@@ -55,6 +55,18 @@ class Answers:
     logits: dict[str, NDArray[np.float64]]
     descriptors: Tensor | None = None
     hits: list[bool] = field(default_factory=list)
+
+    def chosen(self, places: NDArray[np.int64]) -> Answers:
+        """Those at some places, without descriptors and hits."""
+        logits = {name: values[places] for name, values in self.logits.items()}
+        return Answers([self.rows[place] for place in places], self.truth[places], logits)
+
+    def strange(self, statistics: Mapping[str, Tensor], calibration: Mapping[str, Any]) -> NDArray[np.bool_]:
+        """Which studies (n,) have a view unlike the training data; none where nothing was described."""
+        if self.descriptors is None:
+            return np.zeros(len(self.rows), bool)
+        scores = [strangeness(statistics, calibration, one) or 0.0 for one in self.descriptors]
+        return np.asarray((np.array(scores) > 1).reshape(len(self.rows), -1).any(axis=1))
 
     def probabilities(self, name: str, calibration: Mapping[str, Any]) -> NDArray[np.float64]:
         """Calibrated probabilities (n, K) of one head."""

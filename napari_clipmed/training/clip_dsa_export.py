@@ -13,6 +13,7 @@ from torch import Tensor
 
 from napari_clipmed.inference.device import choose_compute
 from napari_clipmed.inference.outofdistribution import fit_statistics
+from napari_clipmed.inference.prediction_sets import describe_thresholds, fit_thresholds
 from napari_clipmed.inference.preprocess import Preprocessing
 from napari_clipmed.models.card import ModelCard, ModelEntry
 from napari_clipmed.models.clip_dsa import ClipDSA
@@ -20,6 +21,7 @@ from napari_clipmed.models.labels import LabelSet
 from napari_clipmed.models.registry import Registry
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.clip_dsa import load_checkpoint
+from napari_clipmed.training.clip_dsa_certainty import certainty_figures
 from napari_clipmed.training.clip_dsa_evaluate import Answers, answer_studies, report
 from napari_clipmed.training.clip_dsa_recipe import ClipDSARecipe
 from napari_clipmed.training.dsa_data import read_rows
@@ -30,7 +32,7 @@ STATISTICS_STUDIES = 100
 
 POINTING_STUDIES = 60
 
-CALIBRATION_STUDIES = 240
+CALIBRATION_STUDIES = 400
 """Validation studies that set temperatures and thresholds."""
 
 
@@ -81,8 +83,7 @@ def export(
         )  # fmt: skip
 
     seen, held_out = ask("train", STATISTICS_STUDIES), ask("val", CALIBRATION_STUDIES)
-    calibration: dict[str, Any] = {"temperature": fit_temperatures(held_out)}
-    calibration["fitted_on"] = f"{len(held_out.rows)} validation studies"
+    calibration = calibrate(held_out, labels)
     assert seen.descriptors is not None and held_out.descriptors is not None
     statistics, thresholds = fit_statistics(seen.descriptors, held_out.descriptors)
     calibration |= thresholds
@@ -95,7 +96,9 @@ def export(
         calibration_error(held_out.probabilities("both", {}), held_out.truth), 4
     )
     if read_rows(data, "test"):
-        metrics["test"] = report(ask("test", pointing=POINTING_STUDIES), labels, calibration, rounds)
+        unseen = ask("test", pointing=POINTING_STUDIES)
+        metrics["test"] = report(unseen, labels, calibration, rounds)
+        metrics["test"]["certainty"] = certainty_figures(unseen, labels, calibration, statistics, rounds)
     card = ModelCard(
         id=recipe.id,
         title=recipe.title,
@@ -129,6 +132,34 @@ def half_precision(network: ClipDSA) -> dict[str, Tensor]:
         else:
             state[name] = tensor
     return state
+
+
+def calibrate(held_out: Answers, labels: LabelSet) -> dict[str, Any]:
+    """Temperatures, and thresholds of the prediction sets, each from its own half of the patients.
+
+    A set keeps its promise only when its thresholds come from studies that its probabilities were not fitted
+    to; every second patient of each class goes to either half.
+    """
+    first, second = halves(held_out)
+    calibration: dict[str, Any] = {"temperature": fit_temperatures(first)}
+    calibration["fitted_on"] = f"{len(first.rows)} validation studies"
+    thresholds = {
+        name: fit_thresholds(second.probabilities(name, calibration), second.truth) for name in second.logits
+    }
+    calibration["prediction_sets"] = describe_thresholds(thresholds, labels.keys, len(second.rows))
+    return calibration
+
+
+def halves(answers: Answers) -> tuple[Answers, Answers]:
+    """Two halves with no patient in both, alike in their classes as far as that allows."""
+    half: dict[str, int] = {}
+    count: dict[str, int] = {}
+    for row in answers.rows:
+        if row.patient not in half:
+            half[row.patient] = count.get(row.label, 0) % 2
+            count[row.label] = count.get(row.label, 0) + 1
+    mine = np.array([half[row.patient] for row in answers.rows])
+    return answers.chosen(np.flatnonzero(mine == 0)), answers.chosen(np.flatnonzero(mine == 1))
 
 
 def fit_temperatures(answers: Answers) -> dict[str, float]:

@@ -381,6 +381,8 @@ def _card(
             "more than it should."
         )
     carried = base.card.model_dump(exclude={"created", "software", "sha256"})
+    # What the sets promise was measured on the parent's probabilities.
+    carried["calibration"].pop("prediction_sets", None)
     changed = {
         "id": f"{stem[:60]}-ft-{now:%Y%m%d-%H%M%S-%f}",
         "title": f"{title}, fine-tuned {now:%Y-%m-%d %H:%M}",

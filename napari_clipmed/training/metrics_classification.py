@@ -68,10 +68,27 @@ def confusion(scores: Scores, truth: Truth) -> NDArray[np.int64]:
 
 def calibration_error(scores: Scores, truth: Truth, bins: int = 10) -> float:
     """Expected calibration error of the most probable class, equal-width bins."""
+    filled = reliability(scores, truth, bins)
+    return float(sum(row["n"] * abs(row["confidence"] - row["accuracy"]) for row in filled) / len(truth))
+
+
+def reliability(scores: Scores, truth: Truth, bins: int = 10) -> list[dict[str, float]]:
+    """Mean ``confidence`` and ``accuracy`` of the most probable class, and ``n``, in each bin that holds any.
+
+    Bins are of equal width and named by their lower end, ``above``.
+    """
     confidence, right = scores.max(axis=1), scores.argmax(axis=1) == truth
     which = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs((confidence[which == b] - right[which == b]).sum()) for b in range(bins)]
-    return float(sum(gaps) / len(truth))
+    return [
+        {
+            "above": b / bins,
+            "n": int((which == b).sum()),
+            "confidence": float(confidence[which == b].mean()),
+            "accuracy": float(right[which == b].mean()),
+        }
+        for b in range(bins)
+        if (which == b).any()
+    ]
 
 
 def patient_bootstrap(

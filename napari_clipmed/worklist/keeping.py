@@ -52,6 +52,7 @@ class Shelves:
                 diagnosis.probabilities,
                 model_version=diagnosis.model_version,
                 unlike_training=diagnosis.unlike_training,
+                possible=diagnosis.possible,
             )
         with suppress(OSError):
             if diagnosis.embedding:
@@ -64,8 +65,11 @@ class Shelves:
 def same_answer(known: Answer, diagnosis: Diagnosis) -> bool:
     """Whether a model has said the same before, to a thousandth."""
     said, before = diagnosis.probabilities, known.probabilities
+    possible = None if diagnosis.possible is None else set(diagnosis.possible)
     return (
         known.model_id == diagnosis.model_id
+        and known.unlike_training == diagnosis.unlike_training
+        and (None if known.possible is None else set(known.possible)) == possible
         and {n: set(p) for n, p in said.items()} == {n: set(p) for n, p in before.items()}
         and all(math.isclose(said[n][k], before[n][k], abs_tol=1e-3) for n in said for k in said[n])
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from napari_clipmed.inference.certainty import Certainty, judge
 from napari_clipmed.progress import Progress
 from napari_clipmed.records import Answer, Listed, Revision, Verdict
 from napari_clipmed.worklist.reading import missing
@@ -65,6 +66,13 @@ class Line:
     def confidence(self) -> float | None:
         """Probability of the model's class; None before it answered."""
         return self.answer.combined[self.answer.predicted] if self.answer and self.answer.combined else None
+
+    def certainty(self, titles: Mapping[str, str] | None = None) -> Certainty | None:
+        """Whether the model's class may be named, with `titles` by key in its reasons; None before it answered."""
+        answer = self.answer
+        if answer is None or not answer.combined:
+            return None
+        return judge(answer.probabilities, answer.unlike_training, answer.possible, titles or {})
 
     @property
     def thumbnail(self) -> str:

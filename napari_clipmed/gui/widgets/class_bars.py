@@ -144,8 +144,9 @@ class ClassBars(QWidget):
         self._bars = {}
         if diagnosis is None:
             return
+        certain = diagnosis.certainty.certain
         for row in class_rows(diagnosis):
-            bar = ClassBar(row, leading=row.label == diagnosis.predicted)
+            bar = ClassBar(row, leading=certain and row.label == diagnosis.predicted)
             self._bars[row.label] = bar
             self._group.addButton(bar)
             self._column.addWidget(bar)

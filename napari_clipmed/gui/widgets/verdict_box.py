@@ -67,7 +67,9 @@ class VerdictBox(QWidget):
         column.addLayout(saved)
         self.offer("", {}, "Classify a study first")
 
-    def offer(self, answer: str, titles: Mapping[str, str], why_not: str = "") -> None:
+    def offer(
+        self, answer: str, titles: Mapping[str, str], why_not: str = "", *, certain: bool = True
+    ) -> None:
         """Offer an answer for acceptance and the other classes for correction.
 
         Parameters
@@ -78,8 +80,11 @@ class VerdictBox(QWidget):
             Key and title of each class.
         why_not : str
             Tooltip of the buttons while they are disabled.
+        certain : bool
+            Whether the model named the class; else the button names it, so that nobody accepts it unread.
         """
         self._answer = answer
+        self.accept_button.setText(keyed("Accept" if certain else f"Accept {answer}", KEY_ACCEPT))
         for button in (self.accept_button, self.correct_button):
             button.setEnabled(bool(answer))
             button.setToolTip("" if answer else why_not)
@@ -88,7 +93,7 @@ class VerdictBox(QWidget):
             self.correct_button.setToolTip("Save another class as the right one")
         self.menu.clear()
         for key, title in titles.items():
-            action = self.menu.addAction(f"{title} (the model's answer)" if key == answer else title)
+            action = self.menu.addAction(f"{title} (use Accept)" if key == answer else title)
             action.setObjectName(f"correct_{key}")
             action.setData(key)
             action.setEnabled(key != answer)
