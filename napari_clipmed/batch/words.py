@@ -15,7 +15,7 @@ RESEARCH_USE = "Research use only, not for diagnosis."
 
 
 def describe_diagnosis(study: Study, diagnosis: Diagnosis, saliency: Saliency | None) -> dict[str, Any]:
-    """An answer of CLIP-DSA. ``predicted`` is the most probable class; ``headline`` is what may be said of it."""
+    """An answer of CLIP-DSA: ``predicted`` is the most probable class, ``headline`` what may be said."""
     certainty = diagnosis.certainty
     return {
         "model": diagnosis.model_id,

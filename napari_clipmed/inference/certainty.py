@@ -127,5 +127,5 @@ def _candidates(combined: Mapping[str, float], named: set[str], uncertain: bool)
 
 
 def _joined(words: Sequence[str], last: str) -> str:
-    """ "A", "A or B", "A, B or C"."""
+    """Words as a list in a sentence: A; A or B; A, B or C."""
     return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -53,8 +53,10 @@ def verdict_code(verdict: Verdict) -> Code:
 
 
 def remark(name: str) -> Code:
-    """A code of our own: "unlike_training" and "simulated" are answered by yes, "candidate" by a finding,
-    "uncertain" stands in the place of one.
+    """A code of our own.
+
+    "unlike_training" and "simulated" are answered by yes, "candidate" by a finding; "uncertain" stands in the
+    place of one.
     """
     return _code(_book()[name])
 

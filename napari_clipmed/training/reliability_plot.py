@@ -34,7 +34,8 @@ def reliability_svg(figures: Mapping[str, Any], title: str) -> str:
         parts.append(f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='2'/>")
         parts += [
             f"<circle cx='{_x(row['confidence']):.1f}' cy='{_y(row['accuracy']):.1f}' r='4' fill='{colour}'>"
-            f"<title>{row['n']} answers: confidence {row['confidence']:.2f}, accuracy {row['accuracy']:.2f}</title>"
+            f"<title>{row['n']} answers: confidence {row['confidence']:.2f}, "
+            f"accuracy {row['accuracy']:.2f}</title>"
             "</circle>"
             for row in rows
         ]
@@ -53,8 +54,10 @@ def _axes() -> list[str]:
     parts = [
         f"<rect x='{LEFT}' y='{TOP}' width='{SIDE}' height='{SIDE}' fill='none' stroke='#d0d7de'/>",
         _text(LEFT + SIDE / 2, TOP + SIDE + 36, "probability of the leading class", anchor="middle"),
-        f"<text transform='translate(16 {TOP + SIDE / 2}) rotate(-90)' font-size='12' text-anchor='middle'>"
-        "share that is right</text>",
+        (
+            f"<text transform='translate(16 {TOP + SIDE / 2}) rotate(-90)' font-size='12' "
+            "text-anchor='middle'>share that is right</text>"
+        ),
     ]
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts.append(_text(_x(tick), TOP + SIDE + 16, f"{tick:g}", size=11, anchor="middle"))

@@ -68,7 +68,7 @@ class Line:
         return self.answer.combined[self.answer.predicted] if self.answer and self.answer.combined else None
 
     def certainty(self, titles: Mapping[str, str] | None = None) -> Certainty | None:
-        """Whether the model's class may be named, with `titles` by key in its reasons; None before it answered."""
+        """Whether the model's class may be named, with `titles` in its reasons; None before it answered."""
         answer = self.answer
         if answer is None or not answer.combined:
             return None

@@ -204,10 +204,17 @@ def test_evaluate_command_answers_in_json(trained: Path, folder: Path, clipmed_h
     from napari_clipmed.cli._app import app
 
     export(trained / "checkpoints" / "best.ckpt", tiny(), folder, clipmed_home / "models", rounds=0)
-    arguments = ["evaluate", "clip-dsa", "--data", str(folder), "--model", "tiny", "--rounds", "10", "--json"]
-    answer = CliRunner().invoke(app, arguments)
+    arguments = ["evaluate", "clip-dsa", "--data", str(folder), "--model", "tiny", "--rounds", "10"]
+    plots = clipmed_home / "plots"
+    answer = CliRunner().invoke(app, [*arguments, "--json", "--plots", str(plots)])
     assert answer.exit_code == 0, answer.output
     figures = json.loads(answer.stdout)
+    certainty = figures["certainty"]
+    assert certainty["sets"]["promised"] == 0.9 and 0 <= certainty["uncertain"] <= 1
+    assert sum(row["n"] for row in certainty["reliability"]["calibrated"]) == 10
+    assert "share that is right" in (plots / "reliability.svg").read_text()
+    shown = CliRunner().invoke(app, arguments)
+    assert "share uncertain" in shown.stdout
     assert figures["n"] == 10 and set(figures["auc_pairwise"]) == set(LABELS[1:])
     assert len(figures["ci95"]["auc_ovr"]) == 2 and "auc_hard" in figures
 
