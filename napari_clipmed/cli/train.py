@@ -3,82 +3,109 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_clipmed.cli._app import app, console
+from napari_clipmed.cli._common import progress_line
+from napari_clipmed.cli._run_options import with_run_options
+from napari_clipmed.progress import Progress
+from napari_clipmed.training.run_options import Overrides
+
+if TYPE_CHECKING:
+    from napari_clipmed.models.card import ModelEntry
 
 train_app = typer.Typer(help="Train a model from labelled data.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
 
 
+Out = Annotated[Path, typer.Option(help="Receives checkpoints and curves; an interrupted run goes on.")]
+Register = Annotated[Path | None, typer.Option(help="Root of models to register the result in.")]
+
+
 @train_app.command("clip-dsa")
+@with_run_options
 def train_clip_dsa(
     data: Annotated[Path, typer.Option(help="Folder with studies.jsonl, as `phantom dsa` writes it.")],
-    out: Annotated[Path, typer.Option(help="Receives checkpoints and curves; an interrupted run goes on.")],
+    out: Out,
     config: Annotated[str, typer.Option(help="Recipe: a YAML file or a shipped name.")] = "clip_dsa_compact",
-    register: Annotated[Path | None, typer.Option(help="Root of models to register the result in.")] = None,
-    threads: Annotated[int, typer.Option(help="Processor threads; 0 leaves it to torch.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes that prepare batches.")] = 0,
+    register: Register = None,
+    *,
+    overrides: Overrides,
+    asked: str,
+    start: Path | None,
 ) -> None:
     """Train CLIP-DSA, keep the best by validation, and make a model with a card of it."""
-    import torch
-
     from napari_clipmed.training.clip_dsa import train
     from napari_clipmed.training.clip_dsa_export import export
     from napari_clipmed.training.clip_dsa_recipe import read_recipe
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if threads:
-        torch.set_num_threads(threads)
-    recipe = read_recipe(config)
-    best = train(data, recipe, out, workers=workers)
-    entry = export(best, recipe, data, register or out / "models", command=_command("clip-dsa", config))
-    console.print(f"Model [bold]{entry.id}[/] in {entry.folder}")
+    recipe = read_recipe(config).overridden(overrides)
+    with _training() as progress:
+        best = train(data, recipe, out, progress=progress, start=start)
+        if is_main_process():
+            command = _command("clip-dsa", config, asked)
+            _tell(export(best, recipe, data, register or out / "models", command=command, progress=progress))
 
 
 @train_app.command("causal-clipseg")
+@with_run_options
 def train_causal_clipseg(
     data: Annotated[Path, typer.Option(help="QaTa-COV19 in the LanGuideMedSeg or the LViT layout.")],
-    out: Annotated[Path, typer.Option(help="Receives the checkpoint and the curves.")],
+    out: Out,
     config: Annotated[str, typer.Option(help="A YAML file or a shipped name.")] = "causal_clipseg_compact",
     patients: Annotated[
         Path | None, typer.Option(help="CSV with the columns id and patient; otherwise file names tell.")
     ] = None,
-    register: Annotated[Path | None, typer.Option(help="Root of models to register the result in.")] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="Checkpoint of an earlier run of this network, to go on from.")
-    ] = None,
+    register: Register = None,
+    *,
+    overrides: Overrides,
+    asked: str,
+    start: Path | None,
 ) -> None:
     """Train CausalCLIPSeg, keep the best epoch, and make a model with a card of it.
 
     Patients of the validation split are never trained on.
     """
-    from napari_clipmed.progress import Progress
     from napari_clipmed.training.causal_clipseg import train
     from napari_clipmed.training.segmentation_config import read_config
     from napari_clipmed.training.segmentation_export import export
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    settings = read_config(config)
-    with console.status("Starting…") as status:
-        progress = Progress(lambda step: status.update(f"{step.what} {step.done}/{step.total}"))
+    settings = read_config(config).overridden(overrides)
+    with _training() as progress:
         best = train(data, settings, out, patients, progress, start)
-        entry = export(
-            best,
-            settings,
-            data,
-            register or out / "models",
-            patients=patients,
-            command=_command("causal-clipseg", config) + (" --start CHECKPOINT" if start else ""),
-            progress=progress,
-        )
+        if is_main_process():
+            command, root = _command("causal-clipseg", config, asked), register or out / "models"
+            _tell(export(best, settings, data, root, patients=patients, command=command, progress=progress))
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for all that train together; Lightning numbers those that it starts."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def _training() -> Iterator[Progress]:
+    """Log and progress line of the process that speaks for all; the others are silent."""
+    level = logging.INFO if is_main_process() else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s")
+    if is_main_process():
+        with progress_line("Starting…") as progress:
+            yield progress
+    else:
+        yield Progress()
+
+
+def _tell(entry: ModelEntry) -> None:
     console.print(f"Model [bold]{entry.id}[/] in {entry.folder}")
 
 
-def _command(model: str, config: str) -> str:
+def _command(model: str, config: str, asked: str) -> str:
     """What makes this model again, without paths of this machine."""
     name = Path(config).stem
-    return f"napari-clipmed train {model} --data DIR --config {name} --out DIR"
+    return f"napari-clipmed train {model} --data DIR --config {name} --out DIR{asked}"

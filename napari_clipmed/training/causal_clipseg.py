@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
 from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.preprocess import normalise
+from napari_clipmed.models.backbones import modified_resnet
 from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.causal_clipseg_loss import adversarial_losses
 from napari_clipmed.progress import Progress
+from napari_clipmed.training.fitting import (
+    Budget,
+    Budgeted,
+    checkpoint_weights,
+    counted_once,
+    prepare,
+    seeded,
+    share_of_batch,
+)
 from napari_clipmed.training.metrics_segmentation import SegmentationMetrics
 from napari_clipmed.training.qata_data import QaTaItem, load_split, read_patients, without_patients
+from napari_clipmed.training.recompute import Recomputed, recompute_stages
 from napari_clipmed.training.segmentation_batches import QaTaDataset, augment
 from napari_clipmed.training.segmentation_config import Optimisation, SegmentationConfig
 
@@ -33,36 +39,62 @@ log = logging.getLogger(__name__)
 MONITORED = "val/dice_mean"
 
 
-class SegmentationTraining(lightning.LightningModule):
+class SegmentationTraining(Budgeted):
     """The network with its objective, optimiser and the running mean of its weights.
 
     Parameters
     ----------
     network : CausalCLIPSeg
     config : SegmentationConfig
+    learned, judged_by : QaTaDataset
+        What it trains on, and what chooses the epoch.
     """
 
-    def __init__(self, network: CausalCLIPSeg, config: SegmentationConfig) -> None:
+    def __init__(
+        self, network: CausalCLIPSeg, config: SegmentationConfig, learned: QaTaDataset, judged_by: QaTaDataset
+    ) -> None:
         super().__init__()
-        self.network = network
-        self.config = config
-        decay = config.optimisation.average
-        self.average = deepcopy(network).requires_grad_(False) if decay else None
+        self.network, self.config = network, config
+        self.learned, self.judged_by = learned, judged_by
+        settings = config.optimisation
+        self.average = deepcopy(network).requires_grad_(False) if settings.average else None
+        if config.run.recompute:
+            recompute_stages(modified_resnet(network.backbone))
+            for decoder in (network.causal_decoder, network.confounder_decoder):
+                decoder.vis = Recomputed(decoder.vis, as_one=True)
         self.metrics = SegmentationMetrics()
-        self.schedule = CosineByBudget(config.optimisation)
-
-    def configure_callbacks(self) -> list[Callback]:
-        """The schedule, which also decides the size of the input."""
-        return [self.schedule]
+        self.budget = Budget(settings.max_epochs, settings.max_minutes, settings.rate)
+        self._seen: list[Tensor] = []
+        self._order = torch.Generator()
 
     @property
     def answering(self) -> CausalCLIPSeg:
         """The network that is validated and kept: the averaged one where there is one."""
         return self.average if self.average is not None else self.network
 
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Films to learn from, in a new order each epoch."""
+        whole = self.config.optimisation.batch_size
+        batch, drop = share_of_batch(whole, self.trainer.world_size), len(self.learned) > whole
+        return self._loader(self.learned, batch, shuffle=True, drop_last=drop, generator=self._order)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Films that choose the epoch."""
+        return self._loader(self.judged_by, 2 * self.config.optimisation.batch_size)
+
+    def _loader(self, films: QaTaDataset, batch: int, **options: Any) -> DataLoader[dict[str, Any]]:
+        return DataLoader(films, batch, num_workers=self.config.run.workers, **options)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed all that is drawn in this epoch."""
+        seed = seeded(self.config.seed, self.current_epoch, self.global_rank)
+        torch.manual_seed(seed)
+        self._order.manual_seed(seed)
+        self.learned.reseed(seed)
+
     def training_step(self, batch: dict[str, Any], index: int) -> Tensor:
         """The objective of an augmented batch at the size of this part of the run."""
-        size = size_at(self.schedule.fraction, self.config.optimisation, self.config.preprocessing.size)
+        size = size_at(self.budget.fraction, self.config.optimisation, self.config.preprocessing.size)
         images, masks = batch["image"].float() / 255, batch["mask"].float()
         images, masks = augment(images, masks, size, self.config.augmentation)
         x = normalise(images[:, 0], self.config.preprocessing).contiguous(memory_format=torch.channels_last)
@@ -73,27 +105,29 @@ class SegmentationTraining(lightning.LightningModule):
         self.log("train/confounder", losses.confounder, on_step=False, on_epoch=True, batch_size=count)
         return losses.total
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
+    def after_step(self, step: int) -> None:
         """Move the running mean."""
         if self.average is not None:
-            update_average(self.average, self.network, self.config.optimisation.average, self.global_step)
+            update_average(self.average, self.network, self.config.optimisation.average, step)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
         self.metrics = SegmentationMetrics()
+        self._seen = []
         self.answering.eval()
 
     def validation_step(self, batch: dict[str, Any], index: int) -> None:
         """Count the overlaps of a batch."""
         logits = predict(self.answering, batch["image"], batch["sentence"], self.config)
         self.metrics.update(logits.sigmoid(), batch["mask"])
+        self._seen.append(batch["index"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures; the first one selects."""
-        scores = self.metrics.compute()
-        self.log("val/dice_mean", scores.dice_mean, prog_bar=True)
-        self.log("val/dice_pooled", scores.dice_pooled)
-        self.log("val/miou_mean", scores.miou_mean)
+        (counts,) = counted_once(self, torch.cat(self._seen), self.metrics.counts)
+        scores = SegmentationMetrics.of(counts).compute()
+        figures = {MONITORED: scores.dice_mean, "val/dice_pooled": scores.dice_pooled}
+        self.log_dict(figures | {"val/miou_mean": scores.miou_mean, "val/n": float(scores.n)}, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam or AdamW; norms and biases are not decayed."""
@@ -137,85 +171,6 @@ def size_at(fraction: float, settings: Optimisation, final: int) -> int:
     return next((size for start, size in reversed(settings.sizes) if fraction >= start), final)
 
 
-class CosineByBudget(Callback):
-    """Learning rate along a cosine whose end is the time or epoch budget, and the stop at that end."""
-
-    def __init__(self, settings: Optimisation) -> None:
-        self.settings = settings
-        self.fraction = 0.0
-        self._started = 0.0
-
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Start the clock."""
-        self._started = time.monotonic()
-
-    def on_train_batch_start(
-        self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Any, index: int
-    ) -> None:
-        """Set the learning rate from what is over of the budget."""
-        steps = self.settings.max_epochs * max(1, int(trainer.num_training_batches))
-        fraction = trainer.global_step / steps
-        if self.settings.max_minutes is not None:
-            elapsed = (time.monotonic() - self._started) / 60
-            fraction = max(fraction, elapsed / self.settings.max_minutes)
-        self.fraction = min(1.0, fraction)
-        factor = learning_rate_factor(self.fraction, self.settings.warmup)
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] = self.settings.lr * factor
-
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        index: int,
-    ) -> None:
-        """Stop when the budget is spent."""
-        if self.fraction >= 1.0:
-            trainer.should_stop = True
-
-
-def learning_rate_factor(fraction: float, warmup: float) -> float:
-    """Linear rise to 1 at `warmup`, then a cosine down to 0 at 1."""
-    if fraction < warmup:
-        return max(fraction / warmup, 0.01)
-    return 0.5 * (1 + math.cos(math.pi * (fraction - warmup) / (1 - warmup)))
-
-
-class Reporting(Callback):
-    """Tells a `Progress` about every tenth batch and each validation, and lets it cancel."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self._started = time.monotonic()
-
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        index: int,
-    ) -> None:
-        """Say where the run is; raises when it should stop."""
-        if index % 10 == 0:
-            what = f"training, epoch {trainer.current_epoch + 1}"
-            self.progress.step(what, index + 1, int(trainer.num_training_batches))
-
-    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Write the figures of an epoch to the log."""
-        if trainer.sanity_checking:
-            return
-        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        log.info(
-            "epoch %d, %.0f s: %s",
-            trainer.current_epoch + 1,
-            time.monotonic() - self._started,
-            ", ".join(f"{name} {value:.4f}" for name, value in sorted(values.items())),
-        )
-
-
 @dataclass(frozen=True)
 class Splits:
     """What is learned from, what chooses the epoch, and what was left out of both."""
@@ -256,14 +211,10 @@ def load_checkpoint(path: Path, config: SegmentationConfig) -> CausalCLIPSeg:
     ClipmedError
         When the file is missing or belongs to another configuration.
     """
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-    except (OSError, KeyError, UnpicklingError) as error:
-        raise ClipmedError(f"{path} is no checkpoint of a training run.") from error
-    prefix = "average." if any(key.startswith("average.") for key in state) else "network."
+    state = checkpoint_weights(path, "average.", "network.")
     network = CausalCLIPSeg(**config.model, load_weights=False)
     try:
-        network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        network.load_state_dict(state)
     except RuntimeError as error:
         raise ClipmedError(f"The checkpoint {path} belongs to another configuration.") from error
     return network.eval()
@@ -277,7 +228,7 @@ def train(
     progress: Progress | None = None,
     start: Path | None = None,
 ) -> Path:
-    """Train on ``Train`` of a QaTa folder and return the checkpoint of the best epoch.
+    """Train on ``Train`` of a QaTa folder; an interrupted run in the same folder is taken up where it was.
 
     Parameters
     ----------
@@ -285,12 +236,17 @@ def train(
         QaTa-COV19 in one of its layouts, see `training.qata_data`.
     config : SegmentationConfig
     out : Path
-        Folder for the log and the checkpoint of the best epoch.
+        Receives ``checkpoints/best.ckpt``, ``checkpoints/last.ckpt`` and ``metrics.csv``.
     patients : Path, optional
         Table with the patient of each id; otherwise file names tell.
     progress : Progress, optional
     start : Path, optional
-        Checkpoint of an earlier run of the same network, to go on from; default: random weights.
+        Checkpoint of an earlier training of the same network, whose weights this one begins with.
+
+    Returns
+    -------
+    Path
+        The checkpoint with the best mean Dice on the films that choose the epoch.
 
     Raises
     ------
@@ -299,8 +255,6 @@ def train(
     """
     progress = progress or Progress()
     lightning.seed_everything(config.seed, verbose=False)
-    if config.threads:
-        torch.set_num_threads(config.threads)
     splits = split_by_patient(data, config, patients)
     learned = QaTaDataset(
         splits.train,
@@ -316,36 +270,14 @@ def train(
     if start is not None:
         network.load_state_dict(load_checkpoint(start, config).state_dict())
     network = network.to(memory_format=torch.channels_last)
-    module = SegmentationTraining(network, config)
-    checkpoint = ModelCheckpoint(
-        out, "best", monitor=MONITORED, mode="max", save_weights_only=True, enable_version_counter=False
-    )
-    trainer = _trainer(config, out, [checkpoint, Reporting(progress)])
-    batch = config.optimisation.batch_size
-    trainer.fit(
-        module,
-        DataLoader(learned, batch, shuffle=True, drop_last=len(learned) > batch),
-        DataLoader(judged, 2 * batch),
-    )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    return Path(checkpoint.best_model_path)
-
-
-def _trainer(config: SegmentationConfig, out: Path, callbacks: list[Callback]) -> lightning.Trainer:
-    settings = config.optimisation
-    return lightning.Trainer(
-        max_epochs=settings.max_epochs,
-        precision=config.precision,
-        callbacks=[
-            EarlyStopping(MONITORED, mode="max", patience=settings.patience),
-            *callbacks,
-        ],
-        gradient_clip_val=settings.clip_gradient or None,
-        logger=CSVLogger(out, name="log", version=""),
+    module = SegmentationTraining(network, config, learned, judged)
+    fitting = prepare(
+        config.run,
+        out,
+        MONITORED,
+        module.budget,
+        progress,
+        clip_gradient=config.optimisation.clip_gradient,
         log_every_n_steps=1,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=out,
     )
+    return fitting.fit(module)

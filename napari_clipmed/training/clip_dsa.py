@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from pathlib import Path
 from typing import Any, cast
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, WeightedRandomSampler
@@ -30,17 +26,26 @@ from napari_clipmed.training.dsa_data import (
     easy_first_weights,
     read_rows,
 )
+from napari_clipmed.training.fitting import (
+    Budget,
+    Budgeted,
+    checkpoint_weights,
+    counted_once,
+    everywhere,
+    prepare,
+    seeded,
+    share_of_batch,
+)
 from napari_clipmed.training.location import LocationHeads
 from napari_clipmed.training.metrics_classification import macro_auc, pairwise_auc
+from napari_clipmed.training.recompute import recompute_stages
 
-logger = logging.getLogger(__name__)
-
-BEST, LAST = "best", "last"
+MONITORED = "val_auc"
 VALIDATION_STUDIES = 160
 """At most so many are looked at during training; the evaluation takes all."""
 
 
-class ClipDSATraining(lightning.LightningModule):
+class ClipDSATraining(Budgeted):
     """The objective, the schedule and the moving average around a `ClipDSA`.
 
     Parameters
@@ -49,27 +54,30 @@ class ClipDSATraining(lightning.LightningModule):
     labels : LabelSet
     data : Path
         Folder of labelled studies; read again at every epoch, so that it may still be growing.
-    workers : int
-        Processes that prepare batches.
     """
 
-    def __init__(self, recipe: ClipDSARecipe, labels: LabelSet, data: Path, workers: int = 0) -> None:
+    def __init__(self, recipe: ClipDSARecipe, labels: LabelSet, data: Path) -> None:
         super().__init__()
-        self.recipe, self.labels, self.data, self.workers = recipe, labels, data, workers
+        self.recipe, self.labels, self.data = recipe, labels, data
         self.network = ClipDSA(recipe.backbone, recipe.share_tpm, len(labels.labels))
         self.bank = self.network.set_label_set(labels)
         self.network.visual.to(memory_format=torch.channels_last)
         self.location = LocationHeads(self.network)
         self.objective = ClipDSALoss(recipe.targets, recipe.mc_targets, recipe.mc_weight)
         self.preprocessing = Preprocessing(self.network.image_size, recipe.n_frames, recipe.fit)
-        self.average = (
-            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
-            if recipe.ema
-            else None
-        )
-        self.elapsed = 0.0
-        self._clock = time.monotonic()
-        self._answers: list[tuple[Tensor, Tensor]] = []
+        self.average: AveragedModel | None = None
+        self.restart_average()
+        if recipe.run.recompute:
+            recompute_stages(self.network.visual)
+        self.budget = Budget(recipe.epochs, recipe.minutes, recipe.rate)
+        self._answers: list[tuple[Tensor, ...]] = []
+
+    def restart_average(self) -> None:
+        """Let the moving average, where the recipe keeps one, begin at the present weights."""
+        if self.recipe.ema:
+            rule = get_ema_multi_avg_fn(self.recipe.ema)
+            self.average = AveragedModel(self.network, multi_avg_fn=rule, use_buffers=True)
+            self.average.requires_grad_(False)
 
     @property
     def best_network(self) -> ClipDSA:
@@ -77,35 +85,36 @@ class ClipDSATraining(lightning.LightningModule):
         return cast("ClipDSA", self.average.module) if self.average is not None else self.network
 
     @property
-    def progress(self) -> float:
-        """Share of the training that is done, by epochs or by the clock, whichever is further."""
-        epochs = self.recipe.epochs
-        within = self.trainer.fit_loop.epoch_loop.batch_idx / max(1, self.trainer.num_training_batches)
-        by_epoch = (self.current_epoch + min(1.0, max(0.0, within))) / epochs
-        by_clock = self.elapsed / (60 * self.recipe.minutes) if self.recipe.minutes else 0.0
-        return min(1.0, max(by_epoch, by_clock))
+    def judged(self) -> bool:
+        """Whether the heads, which the validation asks, are trained at present."""
+        return not self._loaded_stage.crop
 
     # Data: a loader an epoch, since stages differ in their batches and the folder may have grown.
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Studies of the present stage."""
-        stage = self._stage()
-        rows = read_rows(self.data, "train")
+        recipe, epoch = self.recipe, self.current_epoch
+        stage = recipe.stage(self.budget.share(epoch))
+        # Every process must count the same studies, also of a folder that grows meanwhile.
+        rows = self.trainer.strategy.broadcast(read_rows(self.data, "train"))
         if len(rows) < 2:
             raise ClipmedError(f"{self.data} holds {len(rows)} training studies; at least two are needed.")
-        recipe = self.recipe
         studies = TrainingStudies(
             rows, self.labels, self.network.image_size, stage, recipe.augmentation, recipe.fit
         )
-        strength = stage.easy_first
-        if strength or recipe.studies_per_epoch:
-            weights = easy_first_weights(rows, strength)
+        options: dict[str, Any] = {"shuffle": True, "drop_last": len(rows) > stage.batch}
+        if stage.easy_first or recipe.studies_per_epoch:
             count = recipe.studies_per_epoch or len(rows)
             sampler = WeightedRandomSampler(
-                weights.tolist(), count, replacement=count > len(rows) or strength > 0
+                easy_first_weights(rows, stage.easy_first).tolist(),
+                count,
+                replacement=count > len(rows) or stage.easy_first > 0,
+                generator=torch.Generator().manual_seed(seeded(recipe.seed, epoch)),
             )
-            return self._loader(studies, stage.batch, sampler=sampler, drop_last=count > stage.batch)
-        return self._loader(studies, stage.batch, shuffle=True, drop_last=len(rows) > stage.batch)
+            options = {"sampler": sampler, "drop_last": count > stage.batch}
+        own = torch.Generator().manual_seed(seeded(recipe.seed, epoch, self.global_rank))
+        batch = share_of_batch(stage.batch, self.trainer.world_size)
+        return self._loader(studies, batch, generator=own, **options)
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """The first validation studies, as at inference."""
@@ -115,36 +124,41 @@ class ClipDSATraining(lightning.LightningModule):
         return self._loader(studies, 4)
 
     def _loader(self, studies: Any, batch: int, **options: Any) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader(studies, batch_size=batch, num_workers=self.workers, **options)
-
-    def _stage(self) -> Stage:
-        return self.recipe.stage(self.progress)
+        return DataLoader(studies, batch_size=batch, num_workers=self.recipe.run.workers, **options)
 
     # Training
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         """One step of the stage that the batch was made for."""
-        stage, labels = self._loaded_stage, batch["label"]
         frames = torch.cat([batch[view].flatten(0, 1) for view in VIEWS])
         third, fourth = self._maps(self.network, frames)
-        total = frames.new_zeros(())
+        with torch.autocast(frames.device.type, enabled=False):  # losses and heads are cheap and delicate
+            total = self._losses(third, fourth, batch)
+        self.log("loss", total, prog_bar=True, batch_size=len(batch["label"]))
+        return total
+
+    def _losses(self, third: Tensor, fourth: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of what the stage asks for."""
+        stage, total = self._loaded_stage, fourth.new_zeros(())
         if stage.location:
             lesion = torch.cat([batch[f"lesion_{view}"].flatten(0, 1) for view in VIEWS])
             located = self.location.cell_loss(third, fourth, lesion, self._frame_classes(batch))
             self.log("loss_location", located, prog_bar=True)
             total = total + stage.location * located
         if not stage.crop:
-            features = self.network.pool_frames(fourth)
-            total = total + self._whole_losses(features, batch, stage)
-        self.log("loss", total, prog_bar=True, batch_size=len(labels))
+            total = total + self._whole_losses(self.network.pool_frames(fourth), batch, stage)
         return total
 
     def _whole_losses(self, features: Tensor, batch: dict[str, Tensor], stage: Stage) -> Tensor:
         """What needs whole frames: the losses of the paper, and the labels of frames."""
-        labels = batch["label"]
         per_view = features.unflatten(0, (len(VIEWS), *batch["AP"].shape[:2]))
-        output: ClipDSAOutput = self.network.forward_features(per_view[0], per_view[1])
-        losses = self.objective(self.network, output, labels, self._sentences(labels))
+        output = self.network.forward_features(per_view[0], per_view[1])
+        assert output.v_ap is not None and output.v_la is not None and output.v_mv is not None
+        # Contrast runs over the batches of all processes: two of 8 studies compare 16 with each other.
+        ap, la, mv, labels, text = everywhere(
+            self, output.v_ap, output.v_la, output.v_mv, batch["label"], self._sentences(batch["label"])
+        )
+        losses = self.objective(self.network, ClipDSAOutput(ap, la, mv, None, None), labels, text)
         for name, value in losses.items():
             self.log(f"loss_{name}", value, batch_size=len(labels))
         if self.recipe.targets == "paper":
@@ -167,42 +181,24 @@ class ClipDSATraining(lightning.LightningModule):
         return torch.stack(drawn).to(labels.device)
 
     def _maps(self, network: ClipDSA, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Third and fourth map of greys (N, S, S), in float32."""
+        """Third and fourth map of greys (N, S, S), computed in the trainer's precision, in float32."""
         images = normalise(frames, self.preprocessing).contiguous(memory_format=torch.channels_last)
         visual = network.visual
-        with torch.autocast(frames.device.type, torch.bfloat16, enabled=self.recipe.bf16):
-            third = visual.layer3(visual.layer2(visual.layer1(visual.stem(images))))
-            fourth = visual.layer4(third)
+        third = visual.layer3(visual.layer2(visual.layer1(visual.stem(images))))
+        fourth = visual.layer4(third)
         return third.float(), fourth.float()
 
     def on_train_epoch_start(self) -> None:
         """Tell which stage the loader of this epoch was made for; hold the norms still where asked."""
+        torch.manual_seed(seeded(self.recipe.seed, self.current_epoch, self.global_rank))
         if self.recipe.freeze_batch_norm:
             for layer in self.network.visual.modules():
                 if isinstance(layer, nn.BatchNorm2d):
                     layer.eval()
-        dataset = self.trainer.train_dataloader.dataset  # type: ignore[union-attr]
-        self._loaded_stage: Stage = dataset.stage
-        logger.info("epoch %d: %d studies, %s", self.current_epoch, len(dataset), self._loaded_stage)
+        self._loaded_stage: Stage = self.trainer.train_dataloader.dataset.stage  # type: ignore[union-attr]
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
-        """Set the learning rate; end when the time is up."""
-        now = time.monotonic()
-        self.elapsed += now - self._clock
-        self._clock = now
-        if self.recipe.minutes and self.elapsed >= 60 * self.recipe.minutes:
-            self.trainer.should_stop = True
-            return -1
-        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.recipe.rate(self.progress)
-        return None
-
-    def on_train_start(self) -> None:
-        """Start the clock anew, also after a resume."""
-        self._clock = time.monotonic()
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        """Keep the moving average."""
+    def after_step(self, step: int) -> None:
+        """Move the average."""
         if self.average is not None:
             self.average.update_parameters(self.network)
 
@@ -215,56 +211,35 @@ class ClipDSATraining(lightning.LightningModule):
         ]
         return torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the time spent."""
-        checkpoint["elapsed"] = self.elapsed
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from the time spent."""
-        self.elapsed = checkpoint["elapsed"]
-
     # Validation
 
     def validation_step(self, batch: dict[str, Tensor]) -> None:
-        """Scores of both views together; none while the heads have not been trained."""
-        if self._loaded_stage.crop:
+        """Scores of both views together; none while the heads are not trained."""
+        if not self.judged:
             return
         network = self.best_network
-        features = [
-            network.pool_frames(self._maps(network, batch[view].flatten(0, 1))[1]).unflatten(
-                0, batch[view].shape[:2]
+        maps = [self._maps(network, batch[view].flatten(0, 1))[1] for view in VIEWS]
+        with torch.autocast(self.device.type, enabled=False):
+            output = network.forward_maps(
+                *(m.unflatten(0, batch[view].shape[:2]) for m, view in zip(maps, VIEWS, strict=True))
             )
-            for view in VIEWS
-        ]
-        output = network.forward_features(features[0], features[1])
-        assert output.v_mv is not None
-        scores = network.logits(output.v_mv, "mv").softmax(dim=-1)
-        self._answers.append((scores.cpu(), batch["label"].cpu()))
+            assert output.v_mv is not None
+            scores = network.logits(output.v_mv, "mv").softmax(dim=-1)
+        self._answers.append((batch["index"], scores, batch["label"]))
 
     def on_validation_epoch_end(self) -> None:
         """Macro AUC, accuracy, and each class against the normal one."""
         if not self._answers:
-            self.log("val_auc", 0.5)  # chance: what untrained heads are worth
+            self.log(MONITORED, 0.5)  # chance: what untrained heads are worth
             return
-        scores, truth = (torch.cat(parts).numpy() for parts in zip(*self._answers, strict=True))
+        columns = [torch.cat(parts) for parts in zip(*self._answers, strict=True)]
         self._answers.clear()
-        self.log("val_auc", macro_auc(scores, truth))
-        self.log("val_acc", float((scores.argmax(axis=1) == truth).mean()))
+        scores, truth = (column.numpy() for column in counted_once(self, *columns))
+        figures = {MONITORED: macro_auc(scores, truth), "val_n": float(len(truth))}
+        figures["val_acc"] = float((scores.argmax(axis=1) == truth).mean())
         for k, key in enumerate(self.labels.keys[1:], start=1):
-            self.log(f"val_pair_{key}", pairwise_auc(scores, truth, k))
-        if not self.trainer.sanity_checking:
-            values = {k: round(float(v), 4) for k, v in self.trainer.callback_metrics.items()}
-            logger.info("epoch %d, %.0f %%, %s", self.current_epoch, 100 * self.progress, values)
-
-
-class _Report(Callback):
-    """Hands the epochs on to a `Progress`, and so learns when to stop."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
-        self.progress.step("training", round(1000 * pl_module.progress), 1000)
+            figures[f"val_pair_{key}"] = pairwise_auc(scores, truth, k)
+        self.log_dict(figures, sync_dist=True)
 
 
 def train(
@@ -273,8 +248,7 @@ def train(
     out: Path,
     *,
     progress: Progress | None = None,
-    accelerator: str = "auto",
-    workers: int = 0,
+    start: Path | None = None,
 ) -> Path:
     """Train a model; an interrupted run in the same folder is taken up where it was.
 
@@ -285,53 +259,55 @@ def train(
     recipe : ClipDSARecipe
     out : Path
         Receives ``checkpoints/best.ckpt``, ``checkpoints/last.ckpt`` and ``metrics.csv``.
-    accelerator : str
-        Lightning's: "auto", "cpu", "gpu", "mps".
-    workers : int
-        Processes that prepare batches.
+    progress : Progress, optional
+    start : Path, optional
+        Checkpoint of an earlier training of the same network, whose weights this one begins with.
 
     Returns
     -------
     Path
         The checkpoint with the best macro AUC on the validation patients.
+
+    Raises
+    ------
+    ClipmedError
+        Data without training or validation studies, an unfitting `start`, a machine that lacks what the
+        recipe asks for, or a training that ended before its first validation.
     """
     lightning.seed_everything(recipe.seed, verbose=False)
     labels = LabelSet.named(recipe.label_set)
     if not read_rows(data, "train") or not read_rows(data, "val"):
         raise ClipmedError(f"{data} has no training or no validation studies.")
-    module = ClipDSATraining(recipe, labels, data, workers)
-    folder = out / "checkpoints"
-    keep = [
-        ModelCheckpoint(folder, BEST, monitor="val_auc", mode="max", enable_version_counter=False),
-        ModelCheckpoint(folder, LAST, save_on_train_epoch_end=True, enable_version_counter=False),
-    ]
-    trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        max_epochs=recipe.epochs,
-        check_val_every_n_epoch=recipe.validate_every,
+    module = ClipDSATraining(recipe, labels, data)
+    if start is not None:
+        module.network.load_state_dict(load_checkpoint(start, recipe, labels).state_dict())
+        module.restart_average()
+    fitting = prepare(
+        recipe.run,
+        out,
+        MONITORED,
+        module.budget,
+        progress or Progress(),
+        validate_every=recipe.validate_every,
+        clip_gradient=recipe.clip_gradient,
         reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-        gradient_clip_val=recipe.clip_gradient or None,
-        logger=CSVLogger(out, name="", version=""),
-        callbacks=[*keep, _Report(progress or Progress())],
-        enable_progress_bar=False,
-        enable_model_summary=False,
         log_every_n_steps=10,
     )
-    last = folder / f"{LAST}.ckpt"
-    trainer.fit(module, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-    best = folder / f"{BEST}.ckpt"
-    if not best.exists():
-        raise ClipmedError("The training ended before its first validation.", "Give it more time or epochs.")
-    return best
+    return fitting.fit(module)
 
 
 def load_checkpoint(path: Path, recipe: ClipDSARecipe, labels: LabelSet) -> ClipDSA:
-    """The network of a training checkpoint (its moving average where the recipe keeps one), in eval mode."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    prefix = "average.module." if recipe.ema else "network."
-    state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
+    """The network of a training checkpoint (its moving average where the recipe keeps one), in eval mode.
+
+    Raises
+    ------
+    ClipmedError
+        When the file is missing, no checkpoint, or of another network.
+    """
+    state = checkpoint_weights(path, "average.module." if recipe.ema else "network.")
     network = ClipDSA(recipe.backbone, recipe.share_tpm, len(labels.labels), load_weights=False)
-    network.load_state_dict(state)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ClipmedError(f"The checkpoint {path} belongs to another recipe.") from error
     return network.eval()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.models.clip_dsa_loss import PairTargets, Targets
 from napari_clipmed.shipped import resource
+from napari_clipmed.training.run_options import Overrides, RunOptions, with_moved_entries
 
 
 class _Plain(BaseModel):
@@ -96,8 +98,8 @@ class ClipDSARecipe(_Plain):
         Decay of the moving average of the weights that is validated and exported; 0 takes the last weights.
     freeze_batch_norm : bool
         Keep the statistics of batch normalisation as they were pre-trained.
-    bf16 : bool
-        Run the convolutions in bfloat16.
+    run : RunOptions
+        Precision, processes and the like.
     """
 
     id: str
@@ -121,11 +123,18 @@ class ClipDSARecipe(_Plain):
     clip_gradient: float = 0.0
     ema: float = Field(default=0.0, ge=0.0, lt=1.0)
     freeze_batch_norm: bool = False
-    bf16: bool = False
     seed: int = 0
     fit: Literal["longest", "squash"] = "longest"
     augmentation: Augmentation = Augmentation()
     stages: tuple[Stage, ...] = (Stage(),)
+    run: RunOptions = RunOptions()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_words(cls, content: Any) -> Any:
+        if isinstance(content, Mapping) and isinstance(content.get("bf16"), bool):
+            content = {**content, "bf16": "bf16" if content["bf16"] else "fp32"}
+        return with_moved_entries(content, {"bf16": "precision"})
 
     @model_validator(mode="after")
     def _stages_cover_the_training(self) -> ClipDSARecipe:
@@ -133,6 +142,13 @@ class ClipDSARecipe(_Plain):
         if not ends or ends != sorted(ends) or ends[-1] != 1.0:
             raise ValueError("the stages must end in ascending order, the last one at 1.0")
         return self
+
+    def overridden(self, by: Overrides) -> ClipDSARecipe:
+        """The recipe with what a person asked for beside it."""
+        changes = by.among(epochs="epochs", minutes="minutes", seed="seed") | {"run": by.applied_to(self.run)}
+        if by.batch is not None:
+            changes["stages"] = tuple(s.model_copy(update={"batch": by.batch}) for s in self.stages)
+        return self.model_copy(update=changes)
 
     def stage(self, progress: float) -> Stage:
         """The stage at a share of the training in [0, 1]."""

@@ -117,7 +117,7 @@ def load_study(row: StudyRow) -> dict[str, ViewArrays]:
 
 
 class WholeStudies(Dataset[dict[str, Tensor]]):
-    """Studies as at inference: evenly spaced frames, no random change.
+    """Studies as at inference: evenly spaced frames, no random change; the ``index`` tells them apart.
 
     Parameters
     ----------
@@ -138,6 +138,7 @@ class WholeStudies(Dataset[dict[str, Tensor]]):
     def __getitem__(self, item: int) -> dict[str, Tensor]:
         views = load_study(self.rows[item])
         sample = {"label": torch.tensor(self.labels.index(self.rows[item].label))}
+        sample["index"] = torch.tensor(item)
         for name, view in views.items():
             frames = torch.from_numpy(view.frames[sample_frames(len(view.frames), self.n_frames)])
             sample[name] = fit_frames(frames.float() / 255.0, self.size, self.fit)

@@ -53,6 +53,16 @@ class SegmentationMetrics:
         counts = torch.stack([(predicted & truth).sum(1), predicted.sum(1), truth.sum(1)], dim=1)
         self._counts.append(counts.to("cpu", torch.float64))
 
+    @classmethod
+    def of(cls, counts: Tensor, threshold: float = 0.5) -> SegmentationMetrics:
+        """From the `counts` of other metrics at the same threshold."""
+        return cls(threshold, [counts])
+
+    @property
+    def counts(self) -> Tensor:
+        """Pixels of overlap, prediction and truth of each image, in order, (n, 3) float64."""
+        return torch.cat(self._counts)
+
     def per_image_dice(self) -> Tensor:
         """Dice of each image, in order, float64."""
         both, predicted, truth = torch.cat(self._counts).unbind(1)

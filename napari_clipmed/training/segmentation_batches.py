@@ -75,6 +75,10 @@ class QaTaDataset(Dataset[dict[str, Any]]):
             sentence = vary(finding, self.variation, self._rng)
         return {"image": _tensor(image), "mask": _tensor(mask), "sentence": sentence, "index": index}
 
+    def reseed(self, seed: int) -> None:
+        """Draw flips and variations anew from this seed."""
+        self._rng = np.random.default_rng(seed)
+
     def finding(self, index: int) -> Finding:
         """What the sentence of an item says."""
         return self._findings[index]

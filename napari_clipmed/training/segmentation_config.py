@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.preprocess import Preprocessing
 from napari_clipmed.models.causal_clipseg_loss import ObjectiveConfig
 from napari_clipmed.shipped import resource
+from napari_clipmed.training.run_options import Overrides, RunOptions, with_moved_entries
 from napari_clipmed.training.sentence_variation import VariationConfig
 
 SHIPPED = resource("configs")
@@ -37,7 +40,7 @@ class Augmentation(_Section):
 
 
 class Optimisation(_Section):
-    """Optimiser, schedule and stopping.
+    """Optimiser and schedule.
 
     The learning rate rises over `warmup` of the run and falls as a cosine to its end, which is `max_epochs`
     or `max_minutes`, whichever comes first. `sizes` are pairs (from which fraction of the run, side of the
@@ -51,10 +54,20 @@ class Optimisation(_Section):
     batch_size: int = 32
     max_epochs: int = 2000
     max_minutes: float | None = None
-    patience: int = 100
     average: float = 0.0
     clip_gradient: float = 0.0
     sizes: tuple[tuple[float, int], ...] = ()
+
+    def rate(self, fraction: float) -> float:
+        """The learning rate at a share of the training in [0, 1]."""
+        return self.lr * learning_rate_factor(fraction, self.warmup)
+
+
+def learning_rate_factor(fraction: float, warmup: float) -> float:
+    """Linear rise to 1 at `warmup`, then a cosine down to 0 at 1."""
+    if fraction < warmup:
+        return max(fraction / warmup, 0.01)
+    return 0.5 * (1 + math.cos(math.pi * (fraction - warmup) / (1 - warmup)))
 
 
 class SegmentationConfig(_Section):
@@ -73,9 +86,23 @@ class SegmentationConfig(_Section):
     augmentation: Augmentation = Augmentation()
     optimisation: Optimisation = Optimisation()
     selection: float = 0.0
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    threads: int | None = None
     seed: int = 0
+    run: RunOptions = RunOptions()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_words(cls, content: Any) -> Any:
+        older = {"32-true": "fp32", "bf16-mixed": "bf16", "16-mixed": "fp16"}
+        if isinstance(content, Mapping) and content.get("precision") in older:
+            content = {**content, "precision": older[content["precision"]]}
+        return with_moved_entries(content, {"precision": "precision", "threads": "threads"})
+
+    def overridden(self, by: Overrides) -> SegmentationConfig:
+        """The configuration with what a person asked for beside it."""
+        changes = by.among(epochs="max_epochs", minutes="max_minutes", batch="batch_size")
+        optimisation = self.optimisation.model_copy(update=changes)
+        update = {"optimisation": optimisation, "run": by.applied_to(self.run)} | by.among(seed="seed")
+        return self.model_copy(update=update)
 
 
 def read_config(name: str | Path) -> SegmentationConfig:

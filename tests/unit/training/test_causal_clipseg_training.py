@@ -19,16 +19,16 @@ from napari_clipmed.inference.preprocess import Preprocessing
 from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.prompts import GENERIC, parse
 from napari_clipmed.models.registry import Registry, load_network
-from napari_clipmed.training.causal_clipseg import (
-    learning_rate_factor,
-    size_at,
-    split_by_patient,
-    update_average,
-)
+from napari_clipmed.training.causal_clipseg import size_at, split_by_patient, update_average
 from napari_clipmed.training.causal_clipseg_evaluate import worded
 from napari_clipmed.training.qata_data import load_split
 from napari_clipmed.training.segmentation_batches import QaTaDataset, augment
-from napari_clipmed.training.segmentation_config import Augmentation, Optimisation, read_config
+from napari_clipmed.training.segmentation_config import (
+    Augmentation,
+    Optimisation,
+    learning_rate_factor,
+    read_config,
+)
 from napari_clipmed.training.segmentation_export import centre
 from napari_clipmed.training.sentence_variation import VariationConfig, vary
 
@@ -58,7 +58,7 @@ CONFIG = {
     "objective": {"dice": 1.0},
     "optimisation": {"optimiser": "adamw", "lr": 3e-3, "batch_size": 8, "max_epochs": 2, "average": 0.9},
     "selection": 0.2,
-    "threads": 1,
+    "run": {"threads": 1, "device": "cpu"},
     "seed": 3,
 }
 
@@ -101,7 +101,7 @@ def test_from_folder_to_registered_model_and_its_figures(tmp_path, config_file, 
     assert set(card.metrics["dice_mean_by_wording"]) >= {"full", "generic", "mirrored"}
     assert np.isfinite(card.metrics["dice_mean"]) and card.metrics["n"] == 6
     assert card.calibration["threshold"] == 0.5 and "bias_shift" in card.calibration
-    log = (out / "log" / "metrics.csv").read_text().splitlines()
+    log = (out / "metrics.csv").read_text().splitlines()
     assert len([line for line in log if line]) >= 3
 
     question = ["causal-clipseg", "--data", str(data), "--model", "tiny-seg", "--json", "--native"]
@@ -258,7 +258,7 @@ def test_the_averaged_network_answers():
 def test_shipped_configurations_are_read(name):
     config = read_config(name)
     if name.endswith("paper"):
-        assert (config.optimisation.lr, config.optimisation.patience, config.optimisation.max_epochs) == (
+        assert (config.optimisation.lr, config.run.patience, config.optimisation.max_epochs) == (
             3e-5,
             100,
             2000,

@@ -27,6 +27,7 @@ from napari_clipmed.training.dsa_data import (
     stratified_frames,
 )
 from napari_clipmed.training.location import balanced_cross_entropy
+from napari_clipmed.training.run_options import RunOptions
 
 DSA = LabelSet.named("dsa")
 
@@ -50,6 +51,7 @@ def tiny(**changes: object) -> ClipDSARecipe:
             "learning_rate_end": 1e-5,
             "weight_decay": 1e-2,
             "ema": 0.5,
+            "run": RunOptions(device="cpu"),
             "stages": (
                 Stage(until=0.5, crop=32, frames=2, batch=8, location=1.0, easy_first=0.5),
                 Stage(until=1.0, frames=3, batch=8, location=0.5, frame_labels=0.5),
@@ -62,7 +64,7 @@ def tiny(**changes: object) -> ClipDSARecipe:
 @pytest.fixture(scope="module")
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    train(folder, tiny(), out, accelerator="cpu")
+    train(folder, tiny(), out)
     return out
 
 
@@ -172,14 +174,14 @@ def test_training_keeps_the_text_tower_and_moves_the_rest(trained: Path) -> None
 
 def test_frozen_norms_keep_their_statistics(folder: Path, tmp_path: Path) -> None:
     recipe = tiny(epochs=1, freeze_batch_norm=True, ema=0.0, stages=(Stage(frames=2, batch=8),))
-    network = load_checkpoint(train(folder, recipe, tmp_path, accelerator="cpu"), recipe, DSA)
+    network = load_checkpoint(train(folder, recipe, tmp_path), recipe, DSA)
     assert torch.equal(network.visual.bn1.running_mean, torch.zeros_like(network.visual.bn1.running_mean))
     assert not torch.equal(network.visual.bn1.weight, torch.ones_like(network.visual.bn1.weight))
 
 
 def test_a_resumed_training_goes_on(trained: Path, folder: Path) -> None:
     before = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
-    train(folder, tiny(epochs=3), trained, accelerator="cpu")
+    train(folder, tiny(epochs=3), trained)
     after = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
     assert after["epoch"] == before["epoch"] + 1
     assert after["elapsed"] > before["elapsed"] > 0
