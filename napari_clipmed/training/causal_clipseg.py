@@ -23,6 +23,7 @@ from napari_clipmed.progress import Progress
 from napari_clipmed.training.fitting import (
     Budget,
     Budgeted,
+    Shuffled,
     checkpoint_weights,
     counted_once,
     prepare,
@@ -65,7 +66,6 @@ class SegmentationTraining(Budgeted):
         self.metrics = SegmentationMetrics()
         self.budget = Budget(settings.max_epochs, settings.max_minutes, settings.rate)
         self._seen: list[Tensor] = []
-        self._order = torch.Generator()
 
     @property
     def answering(self) -> CausalCLIPSeg:
@@ -76,7 +76,9 @@ class SegmentationTraining(Budgeted):
         """Films to learn from, in a new order each epoch."""
         whole = self.config.optimisation.batch_size
         batch, drop = share_of_batch(whole, self.trainer.world_size), len(self.learned) > whole
-        return self._loader(self.learned, batch, shuffle=True, drop_last=drop, generator=self._order)
+        order = Shuffled(len(self.learned), lambda: seeded(self.config.seed, self.current_epoch))
+        own = torch.Generator()  # of the workers' seeds: the global one is left to what is drawn here
+        return self._loader(self.learned, batch, sampler=order, drop_last=drop, generator=own)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Films that choose the epoch."""
@@ -89,7 +91,6 @@ class SegmentationTraining(Budgeted):
         """Seed all that is drawn in this epoch."""
         seed = seeded(self.config.seed, self.current_epoch, self.global_rank)
         torch.manual_seed(seed)
-        self._order.manual_seed(seed)
         self.learned.reseed(seed)
 
     def training_step(self, batch: dict[str, Any], index: int) -> Tensor:

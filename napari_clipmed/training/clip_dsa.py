@@ -29,6 +29,7 @@ from napari_clipmed.training.dsa_data import (
 from napari_clipmed.training.fitting import (
     Budget,
     Budgeted,
+    Shuffled,
     checkpoint_weights,
     counted_once,
     everywhere,
@@ -102,19 +103,20 @@ class ClipDSATraining(Budgeted):
         studies = TrainingStudies(
             rows, self.labels, self.network.image_size, stage, recipe.augmentation, recipe.fit
         )
-        options: dict[str, Any] = {"shuffle": True, "drop_last": len(rows) > stage.batch}
+        order = seeded(recipe.seed, epoch)
+        count, sampler = len(rows), Shuffled(len(rows), lambda: order)
         if stage.easy_first or recipe.studies_per_epoch:
             count = recipe.studies_per_epoch or len(rows)
-            sampler = WeightedRandomSampler(
+            sampler = WeightedRandomSampler(  # type: ignore[assignment]
                 easy_first_weights(rows, stage.easy_first).tolist(),
                 count,
                 replacement=count > len(rows) or stage.easy_first > 0,
-                generator=torch.Generator().manual_seed(seeded(recipe.seed, epoch)),
+                generator=torch.Generator().manual_seed(order),
             )
-            options = {"sampler": sampler, "drop_last": count > stage.batch}
         own = torch.Generator().manual_seed(seeded(recipe.seed, epoch, self.global_rank))
         batch = share_of_batch(stage.batch, self.trainer.world_size)
-        return self._loader(studies, batch, generator=own, **options)
+        drop = count > stage.batch
+        return self._loader(studies, batch, sampler=sampler, drop_last=drop, generator=own)
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """The first validation studies, as at inference."""
@@ -230,7 +232,7 @@ class ClipDSATraining(Budgeted):
     def on_validation_epoch_end(self) -> None:
         """Macro AUC, accuracy, and each class against the normal one."""
         if not self._answers:
-            self.log(MONITORED, 0.5)  # chance: what untrained heads are worth
+            self.log(MONITORED, 0.5, sync_dist=True)  # chance: what untrained heads are worth
             return
         columns = [torch.cat(parts) for parts in zip(*self._answers, strict=True)]
         self._answers.clear()

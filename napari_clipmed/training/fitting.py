@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
+from torch.utils.data import Sampler
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.device import choose_compute
@@ -276,6 +277,27 @@ def seeded(*numbers: int) -> int:
     Seeding each epoch by itself makes a resumed training draw what it would have drawn without the break.
     """
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+class Shuffled(Sampler[int]):
+    """Every sample once, in an order that belongs to a seed, however often Lightning begins anew.
+
+    Parameters
+    ----------
+    count : int
+    seed : callable
+        Asked at each beginning, the same in all processes, which then share the order out.
+    """
+
+    def __init__(self, count: int, seed: Callable[[], int]) -> None:
+        self.count, self.seed = count, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed())
+        yield from torch.randperm(self.count, generator=generator).tolist()
 
 
 def everywhere(module: lightning.LightningModule, *columns: Tensor) -> list[Tensor]:
