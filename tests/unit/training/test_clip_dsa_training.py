@@ -185,6 +185,7 @@ def test_a_resumed_training_goes_on(trained: Path, folder: Path) -> None:
     after = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
     assert after["epoch"] == before["epoch"] + 1
     assert after["elapsed"] > before["elapsed"] > 0
+    assert "val_auc" in (trained / "metrics-1.csv").read_text(), "earlier curves are kept"
 
 
 def test_export_is_a_loadable_calibrated_model(trained: Path, folder: Path, tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ def test_clip_dsa_goes_on_after_a_kill_as_if_nothing_had_happened(dsa: Path, tmp
     assert after["epoch"] == 5 and after["elapsed"] > before["elapsed"] > 0
     assert int(after["state_dict"]["average.n_averaged"]) == after["global_step"]
     same_numbers(state(whole), after, "clip-dsa")
-    assert (killed / "metrics.csv").exists() and (killed / "metrics-1.csv").exists() == (before["epoch"] > 0)
+    assert (killed / "metrics.csv").exists()
 
 
 def test_causal_clipseg_goes_on_after_a_kill_as_if_nothing_had_happened(qata: Path, tmp_path: Path) -> None:
