@@ -122,7 +122,9 @@ def _candidates(combined: Mapping[str, float], named: set[str], uncertain: bool)
     ranked = sorted(combined, key=lambda label: -combined[label])
     if not uncertain:
         return (ranked[0],)
-    wanted = {*named, *ranked[:2]}
+    wanted = {ranked[0], *named}
+    if len(wanted) < 2:
+        wanted.update(ranked[:2])
     return tuple(label for label in ranked if label in wanted)[:MOST_CANDIDATES]
 
 

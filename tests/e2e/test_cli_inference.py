@@ -80,6 +80,11 @@ def test_two_planes_given_as_files_are_one_study_with_an_overlay(call: Any, tmp_
     assert set(study["probabilities"]) == {"AP", "LA", "both"}
     assert sum(study["probabilities"]["both"].values()) == pytest.approx(1)
     assert study["synthetic"] is True
+    assert (
+        study["uncertain"] is True and study["uncertain_because"]
+    )  # an untrained network is sure of nothing
+    assert study["headline"].startswith("Uncertain: ") and len(study["candidates"]) >= 2
+    assert study["candidates"][0] == study["predicted"] and study["possible"] is None
     assert set(study["saliency"]["decisive_frame_number"]) == {"AP", "LA"}
     with Image.open(tmp_path / "answers" / study["overlay"]) as picture:
         assert picture.width > 1000
@@ -117,6 +122,9 @@ def test_a_folder_gives_all_its_studies_and_people_get_tables(call: Any, tmp_pat
     assert "0 failed" in out
     assert "not for diagnosis" in out
     assert "chest film" in out, "the film is flagged"
+    film_rows = out[out.index("film.dcm") :].splitlines()
+    assert film_rows[1].startswith("Uncertain: ") and " or " in film_rows[1]
+    assert "unlike what the model learned from" in film_rows[2]
     assert len(list((tmp_path / "clipmed-classified").glob("*-layercam.png"))) == 3
     assert "Doe" not in out + err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from dock_fakes import FakeEngine, biplane, film, registry_with, run
@@ -84,6 +85,20 @@ def test_classify_shows_bars_agreement_decisive_frame_and_overlay(answered, sess
     assert len(session.cam_layers()) == 2
     assert dock.findChild(QPushButton, "decisive_AP").text().startswith("AP 9 (2.25 s)")
     assert not dock.empty.isVisible()
+
+
+def test_a_certain_answer_is_named_and_an_uncertain_one_says_why(answered, session):
+    dock = answered
+    assert dock.model_headline.text() == "Moyamoya disease" and dock.caution.text() == ""
+    assert dock.verdict.accept_button.text().startswith("Accept (")
+    session.diagnosis = replace(session.diagnosis, unlike_training=True, possible=("MMD",))
+    assert dock.model_headline.text() == "Uncertain: Moyamoya disease or Arterial stenosis"
+    assert "unlike" in dock.caution.text()
+    assert "0.86" in dock.bars.bar("MMD").accessibleName()  # the numbers stay
+    assert dock.verdict.accept_button.text().startswith("Accept MMD (")  # nobody accepts a class unread
+    session.diagnosis = replace(session.diagnosis, unlike_training=False, possible=("MMD", "IA"))
+    assert dock.model_headline.text() == "Uncertain: Moyamoya disease or Intracranial aneurysm"
+    assert "prediction set holds" in dock.caution.text()
 
 
 def test_the_engine_never_works_on_the_gui_thread(answered, engine, qtbot, session):

@@ -141,6 +141,20 @@ def test_a_label_taken_back_is_no_longer_reported(run: Reviewed) -> None:
     assert only.VerificationFlag == "UNVERIFIED"
 
 
+def test_an_uncertain_answer_names_candidates_and_no_finding(film: Reviewed, tmp_path: Path) -> None:
+    chances = {"both": {"MMD": 0.05, "AM": 0.9, "IA": 0.05}}
+    film.store.add_answer(film.case, MODEL, chances, unlike_training=True, possible=("AM", "MMD"))
+    (document,) = reports_of(film.store, film.case, film.study)
+    assert complaints(saved(document, tmp_path / "sr.dcm")) == []
+    group = group_of(read(document, tmp_path / "sr.dcm"))
+    assert (group.finding_type.scheme_designator, group.finding_type.value) == ("99CLIPMED", "uncertain")
+    assert not group.finding_sites
+    said = [(e.name.value, e.value.value) for e in group.get_qualitative_evaluations()]
+    assert said[:2] == [("candidate", "234142008"), ("candidate", "69116000")]
+    assert [m.value for m in group.get_measurements()] == [0.9]
+    check_report(document, statements_of(film.store, film.case)[0])
+
+
 def test_a_label_without_a_model_stands_alone(film: Reviewed, tmp_path: Path) -> None:
     with pytest.raises(ClipmedError, match="no label and no answer"):
         reports_of(film.store, film.case, film.study)

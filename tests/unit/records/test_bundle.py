@@ -35,7 +35,7 @@ def case(store: Store, study: Study) -> str:
         case, 0, 2, np.eye(12, 10, dtype=bool), "nidus", name="nidus", author="Dr A", projected=(1, 3)
     )
     store.restore(store.revisions(case)[0], "Dr C")
-    store.add_answer(case, "m", {"AP": {"MMD": 0.5, "IA": 0.5}})
+    store.add_answer(case, "m", {"AP": {"MMD": 0.5, "IA": 0.5}}, possible=("MMD", "IA"))
     return case
 
 
@@ -63,6 +63,7 @@ def test_what_was_said_travels_whole(
     assert other.current_label(case).label == "IA"
     np.testing.assert_array_equal(other.read_mask(other.current_masks(case)[0]), np.eye(12, 10, dtype=bool))
     assert other.newest_answers()[case].probabilities == {"AP": {"MMD": 0.5, "IA": 0.5}}
+    assert other.newest_answers()[case].possible == ["MMD", "IA"]
     assert other.case(case).views == store.case(case).views
     assert other.case(case).patient_key != store.case(case).patient_key
     assert import_bundle(other, tmp_path / "c.zip") == Imported(case, 0, 4, 0)

@@ -39,7 +39,8 @@ def test_a_workspace_of_schema_0001_opens_and_goes_on(old: Path, study: Study) -
         assert store.split_roles("diagnosis") == {case.patient_key: "train"}
         store.add_label(case.id, "AS", "corrected", model_label="MMD", model_score=0.9, based_on=first.id)
         assert len(store.conflicts(case.id)) == 1
-        store.add_answer(case.id, "m", {"AP": {"MMD": 1.0}})
+        assert store.add_answer(case.id, "m", {"AP": {"MMD": 1.0}}).possible is None
+        assert store.add_answer(case.id, "m", {"AP": {"MMD": 1.0}}, possible=("MMD",)).possible == ["MMD"]
     raw = sqlite3.connect(old / "store.sqlite")
     with pytest.raises(sqlite3.IntegrityError, match="never changed"), raw:
         raw.execute("UPDATE revisions SET merges_id = 1")
