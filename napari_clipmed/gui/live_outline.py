@@ -54,7 +54,10 @@ class LiveOutline:
     def consider(self, text: str, convention: str) -> None:
         """Try a sentence, unless it is what was asked last on this frame."""
         session, study = self._session, self._session.study
-        if not self.on or study is None:
+        hanging = session.hanging
+        if (
+            not self.on or study is None or hanging is None or hanging.gone
+        ):  # the timer may outlive the window
             return
         if not text.strip():
             session.jobs.cancel(LIVE)
