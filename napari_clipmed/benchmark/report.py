@@ -67,11 +67,6 @@ def window_section(
     rows: Sequence[dict[str, Any]], cine: dict[str, Any], machine: str, load: float, day: date
 ) -> str:
     """Redraws, waits of the event loop and the cine, as `gui.window_benchmark` gives them."""
-    played = (
-        f"{cine['name']}: {cine['shown_fps']:.1f} of {cine['due_fps']:.1f} frames a second shown in "
-        f"{cine['seconds']:.0f} s, {cine['dropped']:.1%} dropped to stay on time, "
-        f"drift {cine['drift_ms']:+.1f} ms."
-    )
     lines = [
         _made("benchmark window", "a window of 1366 × 768", machine, load, day),
         "",
@@ -83,9 +78,18 @@ def window_section(
             for row in rows
         ),
         "",
-        played,
+        cine_words(cine),
     ]
     return "\n".join(lines)
+
+
+def cine_words(cine: dict[str, Any]) -> str:
+    """What a cine did against the clock, in a sentence."""
+    return (
+        f"{cine['name']}: {cine['shown_fps']:.1f} of {cine['due_fps']:.1f} frames a second shown in "
+        f"{cine['seconds']:.0f} s, {cine['dropped']:.1%} dropped to stay on time, "
+        f"drift {cine['drift_ms']:+.1f} ms."
+    )
 
 
 def write_section(path: Path, name: str, text: str) -> None:

@@ -33,7 +33,7 @@ def window(
     """
     from rich.table import Table
 
-    from napari_clipmed.benchmark.report import window_section, write_section
+    from napari_clipmed.benchmark.report import cine_words, window_section, write_section
 
     need_a_display("benchmark window")
     load = load_average()
@@ -52,10 +52,10 @@ def window(
             errors.print("· A whole review, while the event loop is asked", highlight=False)
             rows += bench.pings(finetune)
         bench.close()
+    plain_rows, plain_cine = as_plain(rows), as_plain([cine])[0]
     if write is not None:
-        section = window_section(as_plain(rows), as_plain([cine])[0], machine(), load, date.today())
-        write_section(write, "window", section)
-    report = {"machine": machine(), "load_before": load, "rows": as_plain(rows), "cine": as_plain([cine])[0]}
+        write_section(write, "window", window_section(plain_rows, plain_cine, machine(), load, date.today()))
+    report = {"machine": machine(), "load_before": load, "rows": plain_rows, "cine": plain_cine}
     if as_json:
         print_json(report)
         return
@@ -65,8 +65,5 @@ def window(
         shown.add_row(row.name, str(row.n), *times)
     console.print(shown)
     console.print(
-        f"{cine.name}: {cine.shown_fps:.1f} of {cine.due_fps:.1f} frames a second shown in "
-        f"{cine.seconds:.0f} s, {cine.dropped:.1%} dropped, drift {cine.drift_ms:+.1f} ms. "
-        f"One frame at 15 a second lasts {ONE_AT_15:.0f} ms.",
-        highlight=False,
+        f"{cine_words(plain_cine)} One frame at 15 a second lasts {ONE_AT_15:.0f} ms.", highlight=False
     )

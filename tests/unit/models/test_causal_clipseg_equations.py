@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from random_networks import _one_thread_and_seed, randomise  # noqa: F401 - a fixture
 from torch import nn
 
 from napari_clipmed.models.causal_clipseg import CausalCLIPSeg, Masker, TextDecoder
@@ -36,29 +37,9 @@ CONFIG = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _one_thread_and_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-
-
-def drawn(module: nn.Module) -> nn.Module:
-    """Random statistics and gains, so that no term is hidden by a zero or a one."""
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.uniform_(layer.weight, 0.5, 1.5)
-            nn.init.normal_(layer.bias, std=0.1)
-            layer.running_mean.normal_(std=0.1)
-            layer.running_var.uniform_(0.5, 1.5)
-    return module.eval()
-
-
 @pytest.fixture
 def network() -> CausalCLIPSeg:
-    return drawn(CausalCLIPSeg.from_config(CONFIG))
+    return randomise(CausalCLIPSeg.from_config(CONFIG))
 
 
 def numbers(x: torch.Tensor) -> Array:
@@ -117,7 +98,7 @@ def test_equation_1_the_sentence_is_the_kernel() -> None:
     up, "by interpolation and convolution", as released: bilinear x4, 3x3, bilinear x4, 3x3, 1x1.
     """
     channels, text_width, hidden, kernel = 6, 5, 4, 3
-    decoder = drawn(TextDecoder(channels, hidden, text_width, (4, 4), kernel))
+    decoder = randomise(TextDecoder(channels, hidden, text_width, (4, 4), kernel))
     features, tau = torch.randn(2, channels, 2, 3), torch.randn(2, text_width)
     found = numbers(decoder(features, tau))
     assert found.shape == (2, 1, 32, 48)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from clip_reference import RN101, Size, State, draw, parameters, sentence_state
+from random_networks import _one_thread_and_seed  # noqa: F401 - a fixture
 from released_reference import (
     Reference,
     backbone,
@@ -38,15 +39,6 @@ TINY_CONFIG = {
     "upsampling": [4, 4],
     "context_length": 20,
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 def checkpoint_of(size: Size) -> State:
