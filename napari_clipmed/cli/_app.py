@@ -31,6 +31,7 @@ COMMAND_MODULES = (
     "finetune",
     "evaluate",
     "models",
+    "backbones",
     "workspace",
     "record",
     "history",

@@ -14,6 +14,7 @@ import typer
 from napari_clipmed.cli._app import app, console
 from napari_clipmed.cli._common import progress_line
 from napari_clipmed.cli._run_options import with_run_options
+from napari_clipmed.errors import ClipmedError
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.run_options import Overrides
 
@@ -25,6 +26,9 @@ app.add_typer(train_app, name="train")
 
 
 Out = Annotated[Path, typer.Option(help="Receives checkpoints and curves; an interrupted run goes on.")]
+Backbone = Annotated[
+    str, typer.Option(help="CLIP to begin with, in place of the recipe's; see `models backbones`.")
+]
 Register = Annotated[Path | None, typer.Option(help="Root of models to register the result in.")]
 
 
@@ -34,6 +38,7 @@ def train_clip_dsa(
     data: Annotated[Path, typer.Option(help="Folder with studies.jsonl, as `phantom dsa` writes it.")],
     out: Out,
     config: Annotated[str, typer.Option(help="Recipe: a YAML file or a shipped name.")] = "clip_dsa_compact",
+    backbone: Backbone = "",
     register: Register = None,
     *,
     overrides: Overrides,
@@ -45,11 +50,12 @@ def train_clip_dsa(
     from napari_clipmed.training.clip_dsa_export import export
     from napari_clipmed.training.clip_dsa_recipe import read_recipe
 
-    recipe = read_recipe(config).overridden(overrides)
+    recipe = read_recipe(config).overridden(overrides).on_backbone(backbone)
     with _training() as progress:
+        _look_at(backbone, "clip-dsa", progress)
         best = train(data, recipe, out, progress=progress, start=start)
         if is_main_process():
-            command = _command("clip-dsa", config, asked)
+            command = _command("clip-dsa", config, _asked_backbone(backbone) + asked)
             _tell(export(best, recipe, data, register or out / "models", command=command, progress=progress))
 
 
@@ -59,6 +65,7 @@ def train_causal_clipseg(
     data: Annotated[Path, typer.Option(help="QaTa-COV19 in the LanGuideMedSeg or the LViT layout.")],
     out: Out,
     config: Annotated[str, typer.Option(help="A YAML file or a shipped name.")] = "causal_clipseg_compact",
+    backbone: Backbone = "",
     patients: Annotated[
         Path | None, typer.Option(help="CSV with the columns id and patient; otherwise file names tell.")
     ] = None,
@@ -76,11 +83,13 @@ def train_causal_clipseg(
     from napari_clipmed.training.segmentation_config import read_config
     from napari_clipmed.training.segmentation_export import export
 
-    settings = read_config(config).overridden(overrides)
+    settings = read_config(config).overridden(overrides).on_backbone(backbone)
     with _training() as progress:
+        _look_at(backbone, "causal-clipseg", progress)
         best = train(data, settings, out, patients, progress, start)
         if is_main_process():
-            command, root = _command("causal-clipseg", config, asked), register or out / "models"
+            command = _command("causal-clipseg", config, _asked_backbone(backbone) + asked)
+            root = register or out / "models"
             _tell(export(best, settings, data, root, patients=patients, command=command, progress=progress))
 
 
@@ -99,6 +108,37 @@ def _training() -> Iterator[Progress]:
             yield progress
     else:
         yield Progress()
+
+
+def _look_at(spec: str, network: str, progress: Progress) -> None:
+    """Say what is to be known of a backbone before hours are spent on it; a wrong one is refused here."""
+    from rich.markup import escape
+
+    from napari_clipmed.models.backbone_list import describe_backbone
+
+    if not spec:
+        return
+    facts = describe_backbone(spec, weights=True, progress=progress)
+    if network not in facts["trains"]:
+        raise ClipmedError(
+            f"{network} cannot stand on {facts['spec']}, a {facts['image_tower']} with an embedding of "
+            f"{facts['embedding']}.",
+            _FITTING[network],
+        )
+    for note in facts["notes"]:
+        console.print(f"[yellow]Note:[/] {escape(note)}", highlight=False)
+
+
+_FITTING = {
+    "clip-dsa": "It needs CLIP's ResNet: RN50, RN101, RN50x4 … or one of our own configurations.",
+    "causal-clipseg": "It needs CLIP's ResNet with a second stage as wide as the embedding: RN101.",
+}
+
+
+def _asked_backbone(spec: str) -> str:
+    from napari_clipmed.models.backbone_source import shown_name
+
+    return f" --backbone {shown_name(spec)}" if spec else ""
 
 
 def _tell(entry: ModelEntry) -> None:

@@ -131,15 +131,13 @@ def refuse_unsafe(path: Path) -> None:
 
 def _check_architecture(entry: ModelEntry, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     """Say in one sentence, not in a page of keys, that weights and network do not fit."""
-    missing = wanted.keys() - found.keys()
-    extra = found.keys() - wanted.keys()
-    shapes = [key for key in wanted.keys() & found.keys() if wanted[key].shape != found[key].shape]
-    if not (missing or extra or shapes):
+    from napari_clipmed.models.checkpoints import compare_keys
+
+    misfit = compare_keys(wanted, found)
+    if not misfit:
         return
-    example = min(shapes or missing or extra)
     raise ModelError(
         f"The weights of {entry.id!r} do not fit the {entry.card.architecture} network on its card: "
-        f"{len(missing)} tensors missing, {len(extra)} unknown, {len(shapes)} of another shape, "
-        f"for example {example}.",
+        f"{misfit}.",
         "The card and the weights belong to different models.",
     )

@@ -150,6 +150,10 @@ class ClipDSARecipe(_Plain):
             changes["stages"] = tuple(s.model_copy(update={"batch": by.batch}) for s in self.stages)
         return self.model_copy(update=changes)
 
+    def on_backbone(self, spec: str) -> ClipDSARecipe:
+        """The recipe on another backbone; empty leaves its own."""
+        return self.model_copy(update={"backbone": spec}) if spec else self
+
     def stage(self, progress: float) -> Stage:
         """The stage at a share of the training in [0, 1]."""
         return next((stage for stage in self.stages if progress < stage.until), self.stages[-1])

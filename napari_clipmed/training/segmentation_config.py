@@ -104,6 +104,12 @@ class SegmentationConfig(_Section):
         update = {"optimisation": optimisation, "run": by.applied_to(self.run)} | by.among(seed="seed")
         return self.model_copy(update=update)
 
+    def on_backbone(self, spec: str) -> SegmentationConfig:
+        """The configuration on another backbone, read with its whole vocabulary; empty leaves its own."""
+        if not spec:
+            return self
+        return self.model_copy(update={"model": self.model | {"clip": spec, "words": None}})
+
 
 def read_config(name: str | Path) -> SegmentationConfig:
     """Read a YAML file, or a shipped configuration by its name.
