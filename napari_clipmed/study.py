@@ -416,3 +416,14 @@ def hash_frames(frames: Frames) -> str:
     for frame in frames:
         digest.update(np.ascontiguousarray(frame, dtype=native).data)
     return digest.hexdigest()
+
+
+def view_names(study: Study) -> tuple[str, ...]:
+    """A short name for each view, unique within the study: "AP", "LA", "LA 2", "View 1"."""
+    names: list[str] = []
+    for index, view in enumerate(study.views):
+        unknown = view.projection is Projection.UNKNOWN
+        base = f"View {index + 1}" if unknown else str(view.projection)
+        used = sum(1 for name in names if name.split(" ")[0] == base)
+        names.append(base if unknown or not used else f"{base} {used + 1}")
+    return tuple(names)

@@ -23,6 +23,7 @@ COMMAND_MODULES = (
     "export",
     "export_results",
     "classify",
+    "zero_shot",
     "segment",
     "mask_edit",
     "measure",

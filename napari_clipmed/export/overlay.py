@@ -6,7 +6,7 @@ keep their contrast. No identity is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from napari_clipmed.export.look import windowed
 from napari_clipmed.export.stamp import font_of
 from napari_clipmed.inference.colour_maps import VIRIDIS
 from napari_clipmed.inference.results import Diagnosis, Saliency
-from napari_clipmed.study import Study, View
+from napari_clipmed.study import Study, View, view_names
 
 TILE = 208
 COLUMNS = 8
@@ -75,19 +75,6 @@ def mask_on(grey: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint
 
 def montage(study: Study, diagnosis: Diagnosis, saliency: Saliency) -> Image.Image:
     """All sampled frames of all views with their heat; the decisive frame of each view is framed."""
-    blocks = [_block(study.views[diagnosis.view_index[n]], n, saliency) for n in saliency.maps]
-    width = max(block.width for block in blocks)
-    head = _heading(study, diagnosis, saliency, width)
-    parts: Sequence[Image.Image] = [head, *blocks]
-    sheet = Image.new("RGB", (width, sum(part.height for part in parts)), _PAPER)
-    top = 0
-    for part in parts:
-        sheet.paste(part, (0, top))
-        top += part.height
-    return sheet
-
-
-def _heading(study: Study, diagnosis: Diagnosis, saliency: Saliency, width: int) -> Image.Image:
     title = dict(zip(diagnosis.labels, diagnosis.titles, strict=True))
     heat = f"{title[saliency.label]}  {diagnosis.combined[saliency.label]:.2f}    {saliency.method}"
     lines = [
@@ -100,6 +87,34 @@ def _heading(study: Study, diagnosis: Diagnosis, saliency: Saliency, width: int)
             else []
         ),
     ]
+    return _sheet(lines, {name: study.views[diagnosis.view_index[name]] for name in saliency.maps}, saliency)
+
+
+def sentence_montage(study: Study, saliency: Saliency, backbone: str) -> Image.Image:
+    """The same for the heat map of a sentence, by a backbone that was not trained on it."""
+    lines = [
+        f"“{saliency.label}”    {saliency.method}",
+        f"Backbone {backbone}, one scale for all frames: the hottest place is red, present or not.",
+        "UNCALIBRATED. Research use only, not for diagnosis.",
+        *(["SIMULATED study"] if study.synthetic else []),
+    ]
+    return _sheet(lines, dict(zip(view_names(study), study.views, strict=True)), saliency)
+
+
+def _sheet(lines: Sequence[str], views: Mapping[str, View], saliency: Saliency) -> Image.Image:
+    """The lines above a block for each view."""
+    blocks = [_block(view, name, saliency) for name, view in views.items()]
+    width = max(block.width for block in blocks)
+    parts = [_heading(lines, width), *blocks]
+    sheet = Image.new("RGB", (width, sum(part.height for part in parts)), _PAPER)
+    top = 0
+    for part in parts:
+        sheet.paste(part, (0, top))
+        top += part.height
+    return sheet
+
+
+def _heading(lines: Sequence[str], width: int) -> Image.Image:
     head = Image.new("RGB", (width, MARGIN + LINE * len(lines)), _PAPER)
     draw = ImageDraw.Draw(head)
     for number, line in enumerate(lines):

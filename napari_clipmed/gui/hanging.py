@@ -31,12 +31,11 @@ from napari_clipmed.gui.layers import (
     place_views,
     spatial,
     tag_of,
-    view_names,
 )
 from napari_clipmed.gui.linked_zoom import LinkedZoom
 from napari_clipmed.gui.theme import RESEARCH_USE, view_colour
 from napari_clipmed.io.mask_settings import same_greys
-from napari_clipmed.study import Kind, Projection, Study
+from napari_clipmed.study import Kind, Projection, Study, view_names
 
 if TYPE_CHECKING:
     import napari

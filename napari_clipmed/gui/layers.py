@@ -240,17 +240,6 @@ def padded(frames: Frames, n_shown: int) -> Frames:
     return frames if missing <= 0 else PaddedFrames(frames, n_shown, float(frames[0].min()))
 
 
-def view_names(study: Study) -> tuple[str, ...]:
-    """A short name for each view, unique within the study: "AP", "LA", "LA 2", "View 1"."""
-    names: list[str] = []
-    for index, view in enumerate(study.views):
-        unknown = view.projection is Projection.UNKNOWN
-        base = f"View {index + 1}" if unknown else str(view.projection)
-        used = sum(1 for name in names if name.split(" ")[0] == base)
-        names.append(base if unknown or not used else f"{base} {used + 1}")
-    return tuple(names)
-
-
 def layer_name(view_name: str, role: Role) -> str:
     """Name shown in napari's layer list."""
     return view_name + NAMED[role]

@@ -94,7 +94,8 @@ def _open_dropped(viewer: napari.Viewer, so_far: int) -> None:
 
 def study_layers(study: Any) -> list[LayerData]:
     """A study as napari layer tuples, already hung side by side."""
-    from napari_clipmed.gui.layers import STUDY, image_layer, place_views, view_names
+    from napari_clipmed.gui.layers import STUDY, image_layer, place_views
+    from napari_clipmed.study import view_names
 
     names, placements = view_names(study), place_views(study)
     answer = []

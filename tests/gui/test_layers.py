@@ -20,11 +20,10 @@ from napari_clipmed.gui.layers import (
     labels_layer,
     place_views,
     reachable_frames,
-    view_names,
 )
 from napari_clipmed.gui.study_words import identity_line, reading_line, size_line, time_line, warnings_of
 from napari_clipmed.gui.time_base import time_in_ms
-from napari_clipmed.study import DisplayWindow, PatientIdentity, Projection, Study
+from napari_clipmed.study import DisplayWindow, PatientIdentity, Projection, Study, view_names
 
 
 def test_a_view_hangs_on_the_side_of_its_projection_and_keeps_its_place_in_the_study():
