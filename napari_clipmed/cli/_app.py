@@ -38,6 +38,7 @@ COMMAND_MODULES = (
     "history",
     "pacs",
     "benchmark",
+    "benchmark_accuracy",
     "benchmark_window",
     "worklist",
     "doctor",

@@ -1,0 +1,65 @@
+"""What is finished is kept, a line of JSON each, so that an interrupted benchmark goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from napari_clipmed.errors import ClipmedError
+
+
+class Ledger:
+    """Finished results of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if absent; holds ``results.jsonl``.
+    settings : mapping
+        Plain data; results of other settings stay in the file but are not seen.
+
+    Raises
+    ------
+    ClipmedError
+        When the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder, self.settings = folder, dict(settings)
+        self.path = folder / "results.jsonl"
+        text = json.dumps(self.settings, sort_keys=True, default=str)
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ClipmedError(
+                f"{folder} cannot be written ({error.strerror}).", "Choose another folder with --out."
+            ) from error
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Finished results of these settings by their key; a line that was cut off is not one."""
+        found: dict[str, dict[str, Any]] = {}
+        if not self.path.exists():
+            return found
+        for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if not line.endswith("\n"):
+                break
+            row = json.loads(line)
+            if row["settings"] == self.fingerprint:
+                found[row["key"]] = row["result"]
+        return found
+
+    def add(self, key: str, result: Mapping[str, Any]) -> None:
+        """Keep a finished result."""
+        whole = self.path.read_bytes() if self.path.exists() else b""
+        with self.path.open("a", encoding="utf-8") as lines:
+            if whole and not whole.endswith(b"\n"):
+                lines.truncate(whole.rfind(b"\n") + 1)
+            lines.write(json.dumps({"settings": self.fingerprint, "key": key, "result": dict(result)}) + "\n")
+
+    def scratch(self, key: str) -> Path:
+        """Folder of an unfinished result, of these settings only."""
+        return self.folder / f"unfinished-{self.fingerprint}" / key
