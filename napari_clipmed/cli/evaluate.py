@@ -31,9 +31,11 @@ def evaluate_clip_dsa(
     """
     from napari_clipmed.errors import ModelError
     from napari_clipmed.inference.device import choose_compute
+    from napari_clipmed.inference.frame_reader import FrameReader
+    from napari_clipmed.inference.precision import settle
     from napari_clipmed.inference.preprocess import Preprocessing
     from napari_clipmed.models.labels import LabelSet
-    from napari_clipmed.models.registry import default_registry, load_network, load_tensors
+    from napari_clipmed.models.registry import default_registry, load_tensors
     from napari_clipmed.progress import Progress
     from napari_clipmed.training.clip_dsa_certainty import certainty_figures
     from napari_clipmed.training.clip_dsa_evaluate import answer_studies, report
@@ -46,15 +48,16 @@ def evaluate_clip_dsa(
     labels = LabelSet.from_content(entry.card.label_set)
     preprocessing = Preprocessing.from_card(entry.card.preprocessing)
     rows = read_rows(data, split)
-    network: Any = load_network(entry)
+    compute = settle(entry, choose_compute())
+    reader = FrameReader.of(entry, compute)
     with errors.status("evaluating …") as status:
         progress = Progress(lambda step: status.update(f"{step.what} {step.done} of {step.total}"))
         answers = answer_studies(
-            network, rows, labels, preprocessing, choose_compute(),
-            pointing=pointing, describing=True, progress=progress,
-        )  # fmt: skip
+            reader, rows, labels, preprocessing, pointing=pointing, describing=True, progress=progress
+        )
     calibration = entry.card.calibration
-    figures = {"model": entry.id, "split": split} | report(answers, labels, calibration, rounds)
+    said = {"model": entry.id, "split": split, "precision": compute.precision}
+    figures = said | report(answers, labels, calibration, rounds)
     certainty = certainty_figures(answers, labels, calibration, load_tensors(entry), rounds)
     figures["certainty"] = certainty
     if plots is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.models.folding import fold_batch_norms
 from napari_clipmed.models.fused_blocks import fuse_blocks
+from napari_clipmed.models.int8_trunk import can_multiply_bytes
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -37,23 +38,41 @@ class Compute:
     device : str
         "cuda", "mps" or "cpu".
     precision : str
-        Number format of what reads images: "fp32", "bf16" or "fp16". What follows (attention pooling, heads,
-        sentences) is float32 always: it is cheap, and probabilities and maps depend on it.
+        Number format of what reads images: "fp32", "bf16", "fp16" or, on processors, "int8" (the tower of
+        CLIP-DSA in bytes, see `models.int8_trunk`; everything else as with "bf16" where that is native). What
+        follows (attention pooling, heads, sentences) is float32 always: it is cheap, and probabilities and
+        maps depend on it.
     threads : int
         CPU threads that torch may use.
     reason : str
         One sentence for the person.
+    open : bool
+        The precision was not asked for: a model may be read in another one, see `inference.precision`.
     """
 
     device: str
     precision: str
     threads: int
     reason: str
+    open: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
-        """The number format as torch names it."""
+        """The number format as torch names it; beside bytes, that of what is not in bytes."""
+        if self.precision == "int8":
+            return _DTYPES["bf16" if _bf16_is_native(self.device) else "fp32"]
         return _DTYPES[self.precision]
+
+    def exactly(self, precision: str) -> Compute:
+        """The same place with a precision that is settled."""
+        return replace(self, precision=precision, open=False)
+
+    def faster_first(self) -> tuple[str, ...]:
+        """Precisions to be tried before float32, fastest first; its own alone where that was asked for."""
+        if not self.open:
+            return (self.precision,)
+        bytes_too = ("int8",) if self.device == "cpu" and can_multiply_bytes() else ()
+        return (*bytes_too, *((self.precision,) if self.precision != "fp32" else ()))
 
     @property
     def channels_last(self) -> bool:
@@ -107,7 +126,7 @@ def choose_compute(device: str = "auto", precision: str = "auto", threads: int |
         "auto" takes CUDA before MPS before the CPU.
     precision : str
         "auto" takes bfloat16 where the hardware multiplies it natively, else half precision on a CUDA card,
-        else float32.
+        else float32; a model may then get a faster one, or float32 (`inference.precision`).
     threads : int, optional
         CPU threads; a window passes `spare_threads` so that it stays alive. Default: what torch chose.
 
@@ -122,16 +141,21 @@ def choose_compute(device: str = "auto", precision: str = "auto", threads: int |
             f"Devices: {', '.join(DEVICES)}; precisions: {', '.join(PRECISIONS)}.",
         )
     chosen, why = _choose_device(device)
-    if precision == "auto":
+    undecided = precision == "auto"
+    if undecided:
         precision, because = _choose_precision(chosen)
         why += because
     elif precision == "fp16" and chosen == "cpu":
         raise ClipmedError("Processors do not compute in fp16.", "Choose auto, fp32 or bf16.")
+    elif precision == "int8" and not (chosen == "cpu" and can_multiply_bytes()):
+        raise ClipmedError(
+            "int8 needs a processor that multiplies bytes natively (VNNI or AMX).", "Choose auto."
+        )
     else:
         why += f" Precision {precision} was asked for."
     if threads is not None and threads != torch.get_num_threads():
         torch.set_num_threads(max(1, threads))
-    return Compute(chosen, precision, torch.get_num_threads(), why)
+    return Compute(chosen, precision, torch.get_num_threads(), why, undecided)
 
 
 def spare_threads() -> int:

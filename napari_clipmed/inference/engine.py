@@ -19,6 +19,7 @@ from napari_clipmed.inference.device import choose_compute
 from napari_clipmed.inference.explain import DEFAULT_METHOD, normalise_jointly, raw_cams, raw_method
 from napari_clipmed.inference.features import EncodedFilm, EncodedView, name_picture
 from napari_clipmed.inference.loaded import Loaded
+from napari_clipmed.inference.precision import settle
 from napari_clipmed.inference.prediction_sets import prediction_set
 from napari_clipmed.inference.results import BOTH, Diagnosis, MaskProposal, PromptEnsemble, Saliency
 from napari_clipmed.models import prompts
@@ -246,8 +247,9 @@ class Engine:
             raise ModelError(f"{entry.id!r} is a {entry.card.task} model, not a {task} model.")
         if entry.card.sha256 not in self._loaded:
             progress.step(f"Loading {entry.card.title}")
-            self._loaded[entry.card.sha256] = Loaded(entry, self.compute)
-            _log.info("model %s on %s in %s", entry.id, self.compute.device, self.compute.precision)
+            compute = settle(entry, self.compute, progress) if task == "diagnosis" else self.compute
+            self._loaded[entry.card.sha256] = Loaded(entry, compute)
+            _log.info("model %s on %s in %s", entry.id, compute.device, compute.precision)
         return self._loaded[entry.card.sha256]
 
     def _views_of(

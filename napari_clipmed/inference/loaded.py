@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from napari_clipmed.errors import ModelError
-from napari_clipmed.inference.chunks import run_in_chunks
 from napari_clipmed.inference.device import Compute
 from napari_clipmed.inference.features import EncodedFilm, EncodedView, FeatureKey
+from napari_clipmed.inference.frame_reader import FrameReader
 from napari_clipmed.inference.preprocess import (
     Preprocessing,
     normalise,
@@ -25,8 +25,6 @@ from napari_clipmed.progress import Progress
 from napari_clipmed.study import View
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
     from napari_clipmed.models.clip_dsa import ClipDSA
 
@@ -43,9 +41,11 @@ class Loaded:
     def __init__(self, entry: ModelEntry, compute: Compute) -> None:
         self.card = entry.card
         self.compute = compute
-        self.network = compute.freeze(load_network(entry))
+        diagnosis = entry.card.task == "diagnosis"
+        self._reader = FrameReader.of(entry, compute) if diagnosis else None
+        self.network = self._reader.network if self._reader else compute.freeze(load_network(entry))
         self.preprocessing = Preprocessing.from_card(entry.card.preprocessing)
-        self._labels = LabelSet.from_content(entry.card.label_set) if entry.card.task == "diagnosis" else None
+        self._labels = LabelSet.from_content(entry.card.label_set) if diagnosis else None
         self.statistics = {k: v for k, v in load_tensors(entry).items() if k.startswith(STATISTICS_PREFIX)}
         self._pace: Pace | None = None
 
@@ -55,6 +55,13 @@ class Loaded:
         if self._labels is None:
             raise ModelError(f"{self.card.id!r} names no classes.")
         return self._labels
+
+    @property
+    def reader(self) -> FrameReader:
+        """What reads the frames of runs, of a diagnosis model."""
+        if self._reader is None:
+            raise ModelError(f"{self.card.id!r} reads no runs.")
+        return self._reader
 
     @property
     def clip_dsa(self) -> ClipDSA:
@@ -84,16 +91,14 @@ class Loaded:
         invert = view.subtracted and vessels_are_bright(view.pixels)
         prepared = prepare_run(view.pixels, self.preprocessing, invert=invert)
         images = normalise(prepared.frames, self.preprocessing)
+        reader = self.reader
         pace = self._own_pace(progress)
-
-        def read(some: Tensor) -> Tensor:
-            return self.clip_dsa.trunk(self.compute.send(some))
 
         def tell(done: int) -> None:
             progress.step(f"Reading {name}", done, len(images))
 
         with torch.inference_mode():
-            maps, chunk = run_in_chunks(read, images, pace.chunk, tell)
+            maps, chunk = reader.read_run(images, pace.chunk, tell)
         self._pace = Pace(min(chunk, pace.chunk), pace.threads)
         return EncodedView(prepared, maps.contiguous())
 
@@ -107,8 +112,8 @@ class Loaded:
     def _own_pace(self, progress: Progress) -> Pace:
         if self._pace is None:
             progress.step("Measuring this computer, once for each model")
-            visual = self.clip_dsa.visual
-            self._pace = pace_for(visual, self.preprocessing.size, self.compute, self.card.sha256)
+            read = self.reader.read_any
+            self._pace = pace_for(read, self.preprocessing.size, self.compute, self.card.sha256)
             if self._pace.threads != torch.get_num_threads():
                 torch.set_num_threads(self._pace.threads)
         return self._pace

@@ -59,6 +59,8 @@ class ModelCard(BaseModel):
     calibration : dict
         ``temperature`` of the probabilities, the thresholds of the ``prediction_sets`` and those of what lies
         out of distribution.
+    agreement : dict
+        How far its probabilities in ``bf16`` and ``int8`` were from those in float32 at most.
     data, licence, seed, command : str, str, int or None, str
         What it learned from, under which terms, and how to make it again.
     metrics : dict
@@ -87,6 +89,7 @@ class ModelCard(BaseModel):
     label_set: dict[str, Any] | None = None
     preprocessing: dict[str, Any] = Field(default_factory=dict)
     calibration: dict[str, Any] = Field(default_factory=dict)
+    agreement: dict[str, float] = Field(default_factory=dict)
     data: str = ""
     licence: str = ""
     seed: int | None = None

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.classify import HEADS, temperature
-from napari_clipmed.inference.device import Compute
 from napari_clipmed.inference.explain import raw_cams
+from napari_clipmed.inference.frame_reader import FrameReader
 from napari_clipmed.inference.outofdistribution import describe, strangeness
 from napari_clipmed.inference.pointing import pointing_game
+from napari_clipmed.inference.precision import Images
 from napari_clipmed.inference.preprocess import ModelInput, Preprocessing, normalise, prepare_run
 from napari_clipmed.inference.results import BOTH, Saliency
 from napari_clipmed.models.clip_dsa import ClipDSA
@@ -32,6 +33,9 @@ SEVERITY_STEPS = {
     "stage": (2.0, 3.0, 4.0, 5.0),
 }
 """Lower ends of the groups above the smallest one, by the name of the measure."""
+
+CHUNK = 8
+"""Images at a time."""
 
 
 @dataclass
@@ -75,12 +79,17 @@ class Answers:
         return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float64)
 
 
+def network_images(row: StudyRow, preprocessing: Preprocessing) -> Images:
+    """The frames of a stored study as a network reads them."""
+    runs = {name: prepare_run(view.frames, preprocessing) for name, view in load_study(row).items()}
+    return {name: normalise(given.frames, preprocessing) for name, given in runs.items()}
+
+
 def answer_studies(
-    network: ClipDSA,
+    reader: FrameReader,
     rows: Sequence[StudyRow],
     labels: LabelSet,
     preprocessing: Preprocessing,
-    compute: Compute,
     *,
     pointing: int = 0,
     describing: bool = False,
@@ -90,10 +99,8 @@ def answer_studies(
 
     Parameters
     ----------
-    network : ClipDSA
-        Placed here where `compute` says, for inference only.
-    compute : Compute
-        Device and precision, `inference.device.choose_compute`.
+    reader : FrameReader
+        Its network answers.
     pointing : int
         Play the pointing game on so many diseased studies.
     describing : bool
@@ -107,7 +114,11 @@ def answer_studies(
     if not rows:
         raise ClipmedError("There are no studies to evaluate.", "Choose another split or folder.")
     progress = progress or Progress()
-    compute.place(network)
+    network = reader.network
+
+    def read_run(given: ModelInput) -> Tensor:
+        return reader.read_run(normalise(given.frames, preprocessing), CHUNK)[0].float()
+
     logits: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*VIEWS, BOTH)}
     described: list[Tensor] = []
     hits: list[bool] = []
@@ -115,8 +126,8 @@ def answer_studies(
         progress.step("evaluating", number, len(rows))
         stored = load_study(row)
         inputs = {name: prepare_run(view.frames, preprocessing) for name, view in stored.items()}
-        unique = {name: _maps(network, given, preprocessing, compute) for name, given in inputs.items()}
         with torch.no_grad():
+            unique = {name: read_run(given) for name, given in inputs.items()}
             maps = {name: unique[name][torch.from_numpy(given.repeats)] for name, given in inputs.items()}
             output = network.forward_maps(maps["AP"][None], maps["LA"][None])
             for name in logits:
@@ -195,13 +206,6 @@ def _group_name(low: float, high: float) -> str:
     if np.isinf(low):
         return f"below {high:g}"
     return f"{low:g} or more" if np.isinf(high) else f"{low:g} to {high:g}"
-
-
-def _maps(network: ClipDSA, given: ModelInput, preprocessing: Preprocessing, compute: Compute) -> Tensor:
-    """Trunk maps of the different frames of a view."""
-    images = compute.send(normalise(given.frames, preprocessing))
-    with compute.running():
-        return network.trunk(images).float()
 
 
 def _points_at_lesion(

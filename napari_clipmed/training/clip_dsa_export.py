@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from napari_clipmed.inference.device import choose_compute
+from napari_clipmed.inference.frame_reader import FrameReader
 from napari_clipmed.inference.outofdistribution import fit_statistics
+from napari_clipmed.inference.precision import fastest, largest_difference, probe_studies
 from napari_clipmed.inference.prediction_sets import describe_thresholds, fit_thresholds
 from napari_clipmed.inference.preprocess import Preprocessing
 from napari_clipmed.models.card import ModelCard, ModelEntry
@@ -22,7 +25,7 @@ from napari_clipmed.models.registry import Registry
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.clip_dsa import load_checkpoint
 from napari_clipmed.training.clip_dsa_certainty import certainty_figures
-from napari_clipmed.training.clip_dsa_evaluate import Answers, answer_studies, report
+from napari_clipmed.training.clip_dsa_evaluate import Answers, answer_studies, network_images, report
 from napari_clipmed.training.clip_dsa_recipe import ClipDSARecipe
 from napari_clipmed.training.dsa_data import read_rows
 from napari_clipmed.training.metrics_classification import calibration_error
@@ -31,6 +34,9 @@ STATISTICS_STUDIES = 100
 """Training studies whose features describe what the model has seen."""
 
 POINTING_STUDIES = 60
+
+AGREEMENT_STUDIES = 24
+"""Validation studies that are read in every precision."""
 
 CALIBRATION_STUDIES = 400
 """Validation studies that set temperatures and thresholds."""
@@ -50,7 +56,8 @@ def export(
 ) -> ModelEntry:
     """Make a model of a checkpoint and register it, whole or not at all.
 
-    Everything is measured on the network as it will be loaded, with its weights rounded to half precision.
+    Everything is measured on the network as it will be loaded, with its weights rounded to half precision:
+    calibration in float32, the figures in the precision that agrees with it (`inference.precision`).
 
     Parameters
     ----------
@@ -75,18 +82,25 @@ def export(
     compute = choose_compute()
     preprocessing = Preprocessing(network.image_size, recipe.n_frames, recipe.fit)
 
-    def ask(split: str, most: int | None = None, pointing: int = 0) -> Answers:
+    def ask(reader: FrameReader, split: str, most: int | None = None, pointing: int = 0) -> Answers:
         rows = read_rows(data, split)[:most]
         return answer_studies(
-            network, rows, labels, preprocessing, compute,
-            pointing=pointing, describing=True, progress=progress,
-        )  # fmt: skip
+            reader, rows, labels, preprocessing, pointing=pointing, describing=True, progress=progress
+        )
 
-    seen, held_out = ask("train", STATISTICS_STUDIES), ask("val", CALIBRATION_STUDIES)
+    exact = FrameReader(deepcopy(network), compute.exactly("fp32"))
+    seen, held_out = ask(exact, "train", STATISTICS_STUDIES), ask(exact, "val", CALIBRATION_STUDIES)
     calibration = calibrate(held_out, labels)
     assert seen.descriptors is not None and held_out.descriptors is not None
     statistics, thresholds = fit_statistics(seen.descriptors, held_out.descriptors)
     calibration |= thresholds
+    studies = [network_images(row, preprocessing) for row in read_rows(data, "val")[:AGREEMENT_STUDIES]]
+    studies += probe_studies(preprocessing)
+    agreement = {
+        tried: largest_difference(*twins(network), compute.exactly(tried), studies, calibration)
+        for tried in compute.faster_first()
+    }
+    compute = fastest(compute, lambda tried: agreement[tried.precision])
     metrics: dict[str, Any] = {
         "training": effort(checkpoint),
         "precision": f"{compute.precision} on {compute.device}",
@@ -96,7 +110,7 @@ def export(
         calibration_error(held_out.probabilities("both", {}), held_out.truth), 4
     )
     if read_rows(data, "test"):
-        unseen = ask("test", pointing=POINTING_STUDIES)
+        unseen = ask(FrameReader(deepcopy(network), compute), "test", pointing=POINTING_STUDIES)
         metrics["test"] = report(unseen, labels, calibration, rounds)
         metrics["test"]["certainty"] = certainty_figures(unseen, labels, calibration, statistics, rounds)
     card = ModelCard(
@@ -108,6 +122,7 @@ def export(
         label_set=labels.model_dump(mode="json"),
         preprocessing=preprocessing.to_card(),
         calibration=calibration,
+        agreement=agreement,
         data=describe_data(data, recipe),
         simulated_only=True,  # the only data that `training.dsa_data` reads
         licence="BSD-3-Clause",
@@ -117,6 +132,11 @@ def export(
         limits=[*limits, *figure_limits(metrics, labels), sentence_limit(network)],
     )
     return Registry([root]).register(card, state | statistics, root, replace=replace)
+
+
+def twins(network: ClipDSA) -> tuple[ClipDSA, ClipDSA]:
+    """Two copies."""
+    return deepcopy(network), deepcopy(network)
 
 
 def half_precision(network: ClipDSA) -> dict[str, Tensor]:

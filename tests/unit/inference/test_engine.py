@@ -11,8 +11,10 @@ import torch
 from small_studies import bolus, make_study, make_view
 
 from napari_clipmed.errors import Cancelled, ClipmedError, ModelError
+from napari_clipmed.inference import loaded
 from napari_clipmed.inference.engine import Engine
 from napari_clipmed.inference.explain import METHODS
+from napari_clipmed.inference.tuning import Pace
 from napari_clipmed.models.card import ModelCard, ModelEntry
 from napari_clipmed.models.clip_dsa import ClipDSA
 from napari_clipmed.models.registry import Registry, load_network
@@ -27,7 +29,8 @@ def engine(diagnosis_model: ModelEntry) -> Engine:
 
 @pytest.fixture
 def trunk_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Frames of each call of the trunk, the expensive part."""
+    """Frames of each call of the trunk, the expensive part; how fast it is, is not measured."""
+    monkeypatch.setattr(loaded, "pace_for", lambda *given: Pace(8, torch.get_num_threads()))
     calls: list[int] = []
     trunk = ClipDSA.trunk
 
