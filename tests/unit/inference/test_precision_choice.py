@@ -49,8 +49,8 @@ def test_the_fastest_that_agrees_by_the_card_is_taken(
 
 def test_what_was_asked_for_stays(diagnosis_model: ModelEntry, fast: Compute) -> None:
     disagreeing = with_agreement(diagnosis_model, int8=1.0, bf16=1.0)
-    for precision in ("int8", "bf16", "fp32"):
-        assert settle(disagreeing, choose_compute("cpu", precision)).precision == precision
+    for asked in ("int8", "bf16", "fp32"):
+        assert settle(disagreeing, choose_compute("cpu", asked)).precision == asked
 
 
 def test_hardware_without_short_formats_gets_float32(
