@@ -98,8 +98,10 @@ def measure_latency(
         engine = Engine(models.diagnosis, models.segmentation, device=device, precision=precision)
         compute = engine.compute
         progress.step("Finding the ceilings of this machine")
-        ceilings = find_ceilings(compute.device, compute.dtype)
-        where = f"{compute.device}, {compute.precision}, {compute.threads} threads"
+        runs_in = engine.precision("diagnosis")
+        ceilings = find_ceilings(compute.device, compute.dtype, in_bytes=runs_in == "int8")
+        formats = f"runs in {runs_in}, films in {compute.precision}"
+        where = f"{compute.device}, {formats}, {compute.threads} threads"
         table = Latency(where, models.title, ceilings)
         parts = (
             (NAMES[:1], _study_row),
@@ -136,6 +138,7 @@ def _study_row(models: Models, engine: Engine, progress: Progress) -> Iterator[R
         classify,
         forward,
         *count_work(lambda: plain(*images[None].chunk(2, dim=1))),
+        in_bytes=engine.precision("diagnosis") == "int8",
     )
 
 

@@ -61,15 +61,20 @@ def count_work(job: Callable[[], Any]) -> tuple[int, int]:
     return work.flops, work.bytes_moved
 
 
-def find_ceilings(device: str, dtype: torch.dtype) -> Ceilings:
-    """The best of a few large matrix products and of a few large copies."""
+def find_ceilings(device: str, dtype: torch.dtype, in_bytes: bool = False) -> Ceilings:
+    """The best of a few large matrix products (of bytes too, if asked) and of a few large copies."""
     side = 2048 if device == "cpu" else 8192
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = time_job(lambda: left @ right, 5)
     source = torch.zeros(2**26 if device == "cpu" else 2**28, device=device)
     target = torch.empty_like(source)
     copy = time_job(lambda: target.copy_(source), 5)
-    return Ceilings(2 * side**3 / min(product.seconds), 2 * source.nbytes / min(copy.seconds))
+    byte_flops = 0.0
+    if in_bytes:
+        numbers = torch.randint(-127, 128, (side, side), dtype=torch.int8, device=device)
+        byte_flops = 2 * side**3 / min(time_job(lambda: torch._int_mm(numbers, numbers), 5).seconds)
+    flops, bandwidth = 2 * side**3 / min(product.seconds), 2 * source.nbytes / min(copy.seconds)
+    return Ceilings(flops, bandwidth, byte_flops)
 
 
 class _Work(TorchDispatchMode):

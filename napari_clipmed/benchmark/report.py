@@ -14,8 +14,10 @@ from napari_clipmed.whole_files import whole_file
 
 def latency_section(table: Latency, machine: str, load: float, day: date) -> str:
     """The table of latencies, its exact jobs and baselines, and what the machine reaches."""
+    of_bytes = table.ceilings.byte_flops
     reach = (
-        f"This machine multiplies matrices at {table.ceilings.flops / 1e9:.0f} GFLOP/s and copies at "
+        f"This machine multiplies matrices at {table.ceilings.flops / 1e9:.0f} GFLOP/s"
+        f"{f' (matrices of bytes at {of_bytes / 1e9:.0f})' if of_bytes else ''} and copies at "
         f"{table.ceilings.bandwidth / 1e9:.0f} GB/s. Operations and bytes of torch's operators, and the "
         "share of either ceiling:"
     )

@@ -52,7 +52,10 @@ class Row:
         What is timed, exactly, on either side.
     ours, plain : Timing
     flops, bytes_moved : int
-        Floating-point operations of our side, and bytes that its operators read and write; 0: not counted.
+        Floating-point operations of our side, and bytes that its operators read and write in the plain form;
+        0: not counted.
+    in_bytes : bool
+        The operations are done on bytes.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Row:
     plain: Timing
     flops: int = 0
     bytes_moved: int = 0
+    in_bytes: bool = False
 
     @property
     def ratio(self) -> float:
@@ -98,20 +102,23 @@ class Ceilings:
         Operations a second of a large matrix product, in the number format of the image path.
     bandwidth : float
         Bytes a second read and written by a copy that does not fit into a cache.
+    byte_flops : float
+        Operations a second of a large product of bytes; 0 where nothing is computed in bytes.
     """
 
     flops: float
     bandwidth: float
+    byte_flops: float = 0.0
 
     def shares(self, row: Row) -> dict[str, float]:
         """Operations and bytes of a row in a second, as shares of the ceilings; empty where not counted."""
         if not row.flops:
             return {}
-        seconds = row.ours.median
+        seconds, flops = row.ours.median, self.byte_flops if row.in_bytes else self.flops
         return {
             "gflop": row.flops / 1e9,
             "gbytes": row.bytes_moved / 1e9,
-            "share_of_matrix_ceiling": row.flops / seconds / self.flops,
+            "share_of_matrix_ceiling": row.flops / seconds / flops,
             "share_of_memory_ceiling": row.bytes_moved / seconds / self.bandwidth,
         }
 

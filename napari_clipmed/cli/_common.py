@@ -23,7 +23,7 @@ Workspace = Annotated[
     Path | None, typer.Option("--workspace", help="Also use the models fine-tuned in this workspace.")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cuda, mps or cpu.")]
-Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or int8.")]
 
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
 

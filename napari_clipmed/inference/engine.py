@@ -23,7 +23,7 @@ from napari_clipmed.inference.precision import settle
 from napari_clipmed.inference.prediction_sets import prediction_set
 from napari_clipmed.inference.results import BOTH, Diagnosis, MaskProposal, PromptEnsemble, Saliency
 from napari_clipmed.models import prompts
-from napari_clipmed.models.card import ModelCard, ModelEntry
+from napari_clipmed.models.card import ModelCard, ModelEntry, Task
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import Kind, Study, View
 
@@ -63,6 +63,12 @@ class Engine:
         self._loaded: dict[str, Loaded] = {}
         self._studies: WeakValueDictionary[str, Study] = WeakValueDictionary()
         self._lock = RLock()
+
+    def precision(self, task: Task, progress: Progress | None = None) -> str:
+        """The number format that pictures are read in by the model of a task, which is loaded if need be."""
+        entry = self.diagnosis if task == "diagnosis" else self.segmentation
+        with self._lock:
+            return self._model(entry, task, progress or Progress()).compute.precision
 
     def classify(self, study: Study, progress: Progress | None = None) -> Diagnosis:
         """Probabilities of every class, per view and combined, with the temporal attention.

@@ -115,6 +115,6 @@ def test_the_engine_reads_in_bytes_what_agrees_in_bytes(diagnosis_model: ModelEn
     agreeing = with_agreement(diagnosis_model, int8=0.0)
     quick, exact = Engine(agreeing, device="cpu"), Engine(agreeing, device="cpu", precision="fp32")
     answers = quick.classify(biplane).combined, exact.classify(biplane).combined
-    assert quick._loaded[agreeing.card.sha256].compute.precision == "int8"
+    assert quick.precision("diagnosis") == "int8"
     assert list(answers[0].values()) == pytest.approx(list(answers[1].values()), abs=0.01)
     assert answers[0] != answers[1], "bytes are not floats: something was not read in bytes"
