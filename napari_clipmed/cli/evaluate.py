@@ -21,16 +21,20 @@ def evaluate_clip_dsa(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     model: Annotated[str | None, typer.Option(help="Id of a model; default: the chosen one.")] = None,
     rounds: Annotated[int, typer.Option(help="Bootstrap rounds of the 95 % intervals.")] = 1000,
-    pointing: Annotated[int, typer.Option(help="Studies on which the pointing game is played.")] = 0,
+    pointing: Annotated[
+        int, typer.Option(help="Hold the maps of every CAM method against the lesions of so many studies.")
+    ] = 0,
     plots: Annotated[Path | None, typer.Option(help="Folder for reliability.svg.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """ACC, macro F1, AUC of scores and of decisions, calibration, prediction sets, certain answers.
 
-    Figures come with 95 % intervals over patients.
+    With --pointing also pointing game and energy on the lesion of every CAM method. Figures come with 95 %
+    intervals over patients.
     """
     from napari_clipmed.errors import ModelError
     from napari_clipmed.inference.device import choose_compute
+    from napari_clipmed.inference.explain import METHODS
     from napari_clipmed.inference.frame_reader import FrameReader
     from napari_clipmed.inference.precision import settle
     from napari_clipmed.inference.preprocess import Preprocessing
@@ -53,8 +57,9 @@ def evaluate_clip_dsa(
     with errors.status("evaluating …") as status:
         progress = Progress(lambda step: status.update(f"{step.what} {step.done} of {step.total}"))
         answers = answer_studies(
-            reader, rows, labels, preprocessing, pointing=pointing, describing=True, progress=progress
-        )
+            reader, rows, labels, preprocessing,
+            pointing=pointing, methods=tuple(METHODS), describing=True, progress=progress,
+        )  # fmt: skip
     calibration = entry.card.calibration
     said = {"model": entry.id, "split": split, "precision": compute.precision}
     figures = said | report(answers, labels, calibration, rounds)
@@ -86,6 +91,15 @@ def evaluate_causal_clipseg(
     native: Annotated[bool, typer.Option(help="Also at the size of the files.")] = False,
     threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the probability.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Bootstrap rounds of the 95 % interval.")] = 1000,
+    probes: Annotated[
+        bool,
+        typer.Option(
+            "--probes",
+            help="Instead: does the sentence matter? Other words, typing errors, wrong side, one of two. "
+            "DATA may also be a folder of `phantom cxr`.",
+        ),
+    ] = False,
+    most: Annotated[int | None, typer.Option(min=1, help="Films that are probed; default: all.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Dice and mean IoU, averaged over radiographs and pooled over pixels (not to be compared)."""
@@ -105,6 +119,11 @@ def evaluate_causal_clipseg(
             f"{entry.id!r} is a {entry.card.architecture} model.", "Choose a CausalCLIPSeg model."
         )
     table = read_patients(patients) if patients is not None else None
+    if probes:
+        found = _probe(entry, data, split, table, threshold, rounds, most)
+        found = {"model": entry.id, "split": split.capitalize()} | found
+        print_json(found) if json else _show_probes(found)
+        return
     items = load_split(data, split, table)
     known = patients_of(data, "Train", table) if split.lower() != "train" else frozenset()
     network: Any = load_network(entry)
@@ -118,6 +137,51 @@ def evaluate_causal_clipseg(
         print_json(figures)
     else:
         _show_masks(figures)
+
+
+def _probe(
+    entry: Any, data: Path, split: str, patients: Any, threshold: float, rounds: int, most: int | None
+) -> dict[str, Any]:
+    """All probes of a model on films of QaTa-COV19, or on simulated ones."""
+    from napari_clipmed.inference.preprocess import Preprocessing
+    from napari_clipmed.models.registry import load_network
+    from napari_clipmed.progress import Progress
+    from napari_clipmed.training.prompt_probes import films_of_phantoms, films_of_qata, probe
+    from napari_clipmed.training.qata_data import load_split
+
+    simulated = (data / "studies.jsonl").is_file()
+    films = (
+        films_of_phantoms(data, split.lower())
+        if simulated
+        else films_of_qata(load_split(data, split, patients))
+    )
+    network: Any = load_network(entry)
+    preprocessing = Preprocessing.from_card(entry.card.preprocessing)
+    with errors.status("probing …") as status:
+        progress = Progress(lambda step: status.update(f"{step.what} {step.done}"))
+        figures = probe(network, films, preprocessing, threshold, None, rounds, most, progress)
+    return {"simulated": simulated} | figures
+
+
+def _show_probes(figures: dict[str, Any]) -> None:
+    """One table for people."""
+    title = f"{figures['model']}, {figures['split']}, {figures['films']} films"
+    table = Table(
+        "sentence", "n", "Dice on what is named", "95 % interval", "leakage", "95 % interval", title=title
+    )
+    for name, row in figures["probes"].items():
+        cells = []
+        for key in ("dice", "leakage"):
+            meant = key in row and (name, key) != ("wrong side", "dice")
+            cells += [f"{row[key]:.3f}", _interval(row["ci95"].get(key))] if meant else ["–", ""]
+        table.add_row(name, str(row["n"]), *cells)
+    console.print(table)
+    console.print(
+        "One side: areas on both sides, the sentence names one. Wrong side: areas on one, it names the "
+        "other. Leakage: share of the area that is not named which the answer covers. Unread: as typed, "
+        "without the reading that the window does first.",
+        highlight=False,
+    )
 
 
 def _show_masks(figures: dict[str, Any]) -> None:
@@ -163,10 +227,32 @@ def _show(figures: dict[str, Any]) -> None:
         confusion.add_row(key, *map(str, row))
     console.print(confusion)
     _show_certainty(figures["certainty"])
+    _show_localisation(figures.get("localisation", {}))
     for key, part in figures["by_severity"].items():
         for group, values in part["groups"].items():
             found = f"sensitivity {values['sensitivity']:.2f}, AUC {values['auc_vs_normal']:.2f}"
             console.print(f"{key}, {part['measure']} {group}: n {values['n']}, {found}", highlight=False)
+
+
+def _show_localisation(figures: dict[str, Any]) -> None:
+    """Where the maps of each method lie; nothing where none was held against the truth."""
+    if not figures:
+        return
+    table = Table(
+        "CAM method", "hottest cell on the lesion", "95 % interval", "energy on it", "95 % interval"
+    )
+    for method, row in sorted(figures.items(), key=lambda pair: -pair[1]["hit_rate"]):
+        intervals = row.get("ci95", {})
+        table.add_row(
+            method,
+            f"{row['hits']} of {row['n']}",
+            _interval(intervals.get("hit_rate")),
+            f"{row['energy']:.3f}",
+            _interval(intervals.get("energy")),
+        )
+    console.print(table)
+    even = next(iter(figures.values()))["even"]
+    console.print(f"A map that is the same everywhere has {even:.3f} of its energy there.", highlight=False)
 
 
 def _show_certainty(figures: dict[str, Any]) -> None:

@@ -34,6 +34,23 @@ class Pointing:
     hit: bool
 
 
+@dataclass(frozen=True)
+class Energy:
+    """How much of a saliency lies on the lesion.
+
+    Parameters
+    ----------
+    inside : float
+        Share of the saliency's sum, over all frames and views, in cells that the lesion reaches; 0 for an
+        empty map.
+    even : float
+        Share of those cells: what a map would score that is the same everywhere.
+    """
+
+    inside: float
+    even: float
+
+
 def pointing_game(saliency: Saliency, lesions: dict[str, NDArray[np.bool_]]) -> Pointing:
     """Play the pointing game (Zhang et al. 2018) at the resolution of the map.
 
@@ -60,12 +77,47 @@ def pointing_game(saliency: Saliency, lesions: dict[str, NDArray[np.bool_]]) -> 
     row0, column0, row1, column1 = saliency.boxes.get(view, (0.0, 0.0, *lesion.shape))
     height, width = (row1 - row0) / maps.shape[1], (column1 - column0) / maps.shape[2]
     row, column = row0 + (cell_row + 0.5) * height, column0 + (cell_column + 0.5) * width
-    hit = False
-    if lesion.any():
-        away = distance_transform_edt(~lesion)
-        inside = (
-            int(np.clip(row, 0, lesion.shape[0] - 1)),
-            int(np.clip(column, 0, lesion.shape[1] - 1)),
-        )
-        hit = bool(away[inside] <= np.hypot(height, width) / 2)
+    hit = bool(_reached(saliency, view, lesion)[cell_row, cell_column])
     return Pointing(view, int(saliency.frames[view][sample]), float(row), float(column), hit)
+
+
+def energy_in_lesion(saliency: Saliency, lesions: dict[str, NDArray[np.bool_]]) -> Energy:
+    """The energy-based pointing game (Wang et al., Score-CAM, CVPRW 2020) at the resolution of the map.
+
+    The map of a hit may be spread over the whole picture; this asks for all of it, not for its peak. A cell
+    counts where the pointing game would call it a hit.
+
+    Parameters
+    ----------
+    saliency, lesions
+        As for `pointing_game`.
+
+    Raises
+    ------
+    ValueError
+        When no view of the saliency has a lesion mask.
+    """
+    views = [view for view in saliency.maps if view in lesions]
+    if not views:
+        raise ValueError("No view of the saliency has a true mask")
+    inside = total = 0.0
+    cells = count = 0
+    for view in views:
+        maps, reached = saliency.maps[view], _reached(saliency, view, lesions[view])
+        inside += float(maps[:, reached].sum(dtype=np.float64))
+        total += float(maps.sum(dtype=np.float64))
+        cells, count = cells + int(reached.sum()), count + reached.size
+    return Energy(inside / total if total > 0 else 0.0, cells / count)
+
+
+def _reached(saliency: Saliency, view: str, lesion: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Cells (h, w) within half a cell of whose centre the lesion comes; none where it is empty."""
+    rows, columns = saliency.maps[view].shape[1:]
+    if not lesion.any():
+        return np.zeros((rows, columns), bool)
+    row0, column0, row1, column1 = saliency.boxes.get(view, (0.0, 0.0, *lesion.shape))
+    height, width = (row1 - row0) / rows, (column1 - column0) / columns
+    down = np.clip(row0 + (np.arange(rows) + 0.5) * height, 0, lesion.shape[0] - 1).astype(int)
+    across = np.clip(column0 + (np.arange(columns) + 0.5) * width, 0, lesion.shape[1] - 1).astype(int)
+    away = distance_transform_edt(~lesion)[np.ix_(down, across)]
+    return np.asarray(away <= np.hypot(height, width) / 2)

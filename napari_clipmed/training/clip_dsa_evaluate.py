@@ -13,10 +13,10 @@ from torch import Tensor
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.classify import HEADS, temperature
-from napari_clipmed.inference.explain import raw_cams
+from napari_clipmed.inference.explain import DEFAULT_METHOD, normalise_jointly, raw_cams
 from napari_clipmed.inference.frame_reader import FrameReader
 from napari_clipmed.inference.outofdistribution import describe, strangeness
-from napari_clipmed.inference.pointing import pointing_game
+from napari_clipmed.inference.pointing import Energy, energy_in_lesion, pointing_game
 from napari_clipmed.inference.precision import Images
 from napari_clipmed.inference.preprocess import ModelInput, Preprocessing, normalise, prepare_run
 from napari_clipmed.inference.results import BOTH, Saliency
@@ -24,7 +24,11 @@ from napari_clipmed.models.clip_dsa import ClipDSA
 from napari_clipmed.models.labels import LabelSet
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.dsa_data import VIEWS, StudyRow, load_study
-from napari_clipmed.training.metrics_classification import classification_report, pairwise_auc
+from napari_clipmed.training.metrics_classification import (
+    classification_report,
+    pairwise_auc,
+    patient_bootstrap,
+)
 
 SEVERITY_STEPS = {
     "diameter_mm": (4.0, 7.0),
@@ -36,6 +40,15 @@ SEVERITY_STEPS = {
 
 CHUNK = 8
 """Images at a time."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """One map against the truth: whether its hottest cell is on the lesion, and how much of it is."""
+
+    patient: str
+    hit: bool
+    energy: Energy
 
 
 @dataclass
@@ -50,18 +63,18 @@ class Answers:
         For "AP", "LA" and "both".
     descriptors : (2 n, D) Tensor or None
         `inference.outofdistribution.describe` of every view.
-    hits : list of bool
-        Pointing game of the true class, for the studies that played.
+    located : dict of str to list of Located
+        Where the map of the true class lies, by CAM method, for the studies that played.
     """
 
     rows: list[StudyRow]
     truth: NDArray[np.int64]
     logits: dict[str, NDArray[np.float64]]
     descriptors: Tensor | None = None
-    hits: list[bool] = field(default_factory=list)
+    located: dict[str, list[Located]] = field(default_factory=dict)
 
     def chosen(self, places: NDArray[np.int64]) -> Answers:
-        """Those at some places, without descriptors and hits."""
+        """Those at some places, without descriptors and maps."""
         logits = {name: values[places] for name, values in self.logits.items()}
         return Answers([self.rows[place] for place in places], self.truth[places], logits)
 
@@ -92,6 +105,7 @@ def answer_studies(
     preprocessing: Preprocessing,
     *,
     pointing: int = 0,
+    methods: Sequence[str] = (DEFAULT_METHOD,),
     describing: bool = False,
     progress: Progress | None = None,
 ) -> Answers:
@@ -102,7 +116,9 @@ def answer_studies(
     reader : FrameReader
         Its network answers.
     pointing : int
-        Play the pointing game on so many diseased studies.
+        Hold the maps of so many diseased studies against the truth.
+    methods : sequence of str
+        CAM methods that are held against it, keys of `inference.explain.METHODS`.
     describing : bool
         Keep the descriptors for out-of-distribution statistics.
 
@@ -121,7 +137,8 @@ def answer_studies(
 
     logits: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (*VIEWS, BOTH)}
     described: list[Tensor] = []
-    hits: list[bool] = []
+    located: dict[str, list[Located]] = {method: [] for method in methods} if pointing else {}
+    played = 0
     for number, row in enumerate(rows):
         progress.step("evaluating", number, len(rows))
         stored = load_study(row)
@@ -135,15 +152,19 @@ def answer_studies(
                 logits[name].append(network.logits(vector, HEADS[name])[0].double().cpu().numpy())
         if describing:
             described += [describe(unique[name], given.frames) for name, given in inputs.items()]
-        if len(hits) < pointing and any(view.lesion.any() for view in stored.values()):
+        if played < pointing and any(view.lesion.any() for view in stored.values()):
+            played += 1
             lesions = {name: view.lesion > 0 for name, view in stored.items()}
-            hits.append(_points_at_lesion(network, maps, inputs, labels.index(row.label), lesions))
+            for method, found in located.items():
+                saliency = _saliency(network, maps, inputs, labels.index(row.label), method)
+                hit = pointing_game(saliency, lesions).hit
+                found.append(Located(row.patient, hit, energy_in_lesion(saliency, lesions)))
     return Answers(
         list(rows),
         np.array([labels.index(row.label) for row in rows]),
         {name: np.stack(parts) for name, parts in logits.items()},
         torch.stack(described) if described else None,
-        hits,
+        located,
     )
 
 
@@ -156,7 +177,8 @@ def report(
     -------
     dict
         `classification_report` of both views; ``views`` with the figures of each single view;
-        ``by_severity``, see `by_severity`; ``pointing_game`` where it was played.
+        ``by_severity``, see `by_severity`; ``pointing_game`` (default method) and ``localisation`` (every
+        method that played, see `localisation`) where maps were held against the truth.
     """
     patients = [row.patient for row in answers.rows]
     scores = answers.probabilities(BOTH, calibration)
@@ -169,8 +191,40 @@ def report(
         )
         result["views"][name] = {key: figures[key] for key in single}
     result["by_severity"] = by_severity(answers, scores, labels)
-    if answers.hits:
-        result["pointing_game"] = {"hits": int(sum(answers.hits)), "n": len(answers.hits)}
+    if any(answers.located.values()):
+        result["localisation"] = localisation(answers.located, rounds)
+        if DEFAULT_METHOD in answers.located:
+            own = result["localisation"][DEFAULT_METHOD]
+            result["pointing_game"] = {"hits": own["hits"], "n": own["n"]}
+    return result
+
+
+def localisation(located: Mapping[str, Sequence[Located]], rounds: int = 1000) -> dict[str, Any]:
+    """Of each CAM method: ``hits`` of ``n``, mean ``energy`` on the lesion, and that of an ``even`` map.
+
+    ``ci95`` holds the intervals of ``hit_rate`` and ``energy``, by bootstrap over patients.
+    """
+    result: dict[str, Any] = {}
+    for method, found in located.items():
+        hits, inside, even = (
+            np.array(values, float)
+            for values in zip(*((one.hit, one.energy.inside, one.energy.even) for one in found), strict=True)
+        )
+        result[method] = {
+            "hits": int(hits.sum()),
+            "n": len(found),
+            "hit_rate": round(float(hits.mean()), 4),
+            "energy": round(float(inside.mean()), 4),
+            "even": round(float(even.mean()), 4),
+        }
+        if rounds:
+            table, nobody = np.column_stack([hits, inside]), np.zeros(len(found), int)
+            metrics: dict[str, Any] = {
+                "hit_rate": lambda t, _: float(t[:, 0].mean()),
+                "energy": lambda t, _: float(t[:, 1].mean()),
+            }
+            patients = [one.patient for one in found]
+            result[method]["ci95"] = patient_bootstrap(metrics, table, nobody, patients, rounds)
     return result
 
 
@@ -208,21 +262,19 @@ def _group_name(low: float, high: float) -> str:
     return f"{low:g} or more" if np.isinf(high) else f"{low:g} to {high:g}"
 
 
-def _points_at_lesion(
+def _saliency(
     network: ClipDSA,
     maps: Mapping[str, Tensor],
     inputs: Mapping[str, ModelInput],
     target: int,
-    lesions: dict[str, NDArray[np.bool_]],
-) -> bool:
-    """Whether the hottest cell over all frames of both views, by the default method, touches the lesion."""
-    cams = {name: cam[0] for name, cam in raw_cams(network, maps, [target]).items()}
-    top = max(float(cam.max()) for cam in cams.values()) or 1.0
-    saliency = Saliency(
+    method: str,
+) -> Saliency:
+    """The map of a class over all frames of both views, as the engine makes it."""
+    cams = {name: cam[0] for name, cam in raw_cams(network, maps, [target], method).items()}
+    return Saliency(
         str(target),
-        "gradcam",
-        {name: cam / top for name, cam in cams.items()},
+        method,
+        normalise_jointly(cams),
         {name: given.index[given.repeats] for name, given in inputs.items()},
         {name: given.field for name, given in inputs.items()},
     )
-    return pointing_game(saliency, lesions).hit

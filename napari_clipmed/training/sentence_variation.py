@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_clipmed.models.prompts import GENERIC, Finding
+from napari_clipmed.models.prompts import GENERIC, Finding, Place
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,43 @@ def vary(finding: Finding, config: VariationConfig, rng: np.random.Generator) ->
             return wording(finding)
         draw -= chance
     return _unknown_words(finding.sentence, rng) if draw < config.unknown_words else finding.sentence
+
+
+def paraphrased(finding: Finding, rng: np.random.Generator) -> str:
+    """The same places in a reader's own words and another order, without the number of areas."""
+    noun = rng.choice(["opacity", "opacities", "consolidation", "infiltrate", "ground-glass opacity"])
+    places = [_lobes(place, rng) for place in finding.places]
+    rng.shuffle(places)
+    if not places:
+        return f"{str(noun).capitalize()}."
+    joint = str(rng.choice([" and in ", ", also in ", " as well as in "]))
+    return f"{str(rng.choice(['There is ', 'Patchy ', '']))}{noun} in {joint.join(places)}."
+
+
+def _lobes(place: Place, rng: np.random.Generator) -> str:
+    word = str(rng.choice(["zone", "lobe", "field"]))
+    if not place.zones:
+        return f"the {place.side} lung"
+    if "all" in place.zones:
+        return f"the whole {place.side} lung"
+    return f"the {place.side} {' and '.join(place.zones)} {word}"
+
+
+def mistyped(sentence: str, rng: np.random.Generator, share: float = 0.25) -> str:
+    """A sentence with slips of the keyboard in some longer words: a letter lost, doubled or swapped."""
+    words = sentence.split()
+    for n, word in enumerate(words):
+        if len(word) < 4 or rng.random() >= share:
+            continue
+        at = int(rng.integers(1, len(word) - 2)) if len(word) > 3 else 1
+        slip = int(rng.integers(3))
+        if slip == 0:
+            words[n] = word[:at] + word[at + 1 :]
+        elif slip == 1:
+            words[n] = word[:at] + word[at] + word[at:]
+        else:
+            words[n] = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    return " ".join(words)
 
 
 def _no_number(finding: Finding) -> str:

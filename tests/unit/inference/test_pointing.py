@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_clipmed.inference.pointing import pointing_game
+from napari_clipmed.inference.pointing import energy_in_lesion, pointing_game
 from napari_clipmed.inference.results import Saliency
 
 
@@ -50,3 +50,28 @@ def test_empty_lesion_is_never_hit_and_unknown_views_are_an_error() -> None:
     assert not pointing_game(_saliency((0, 0, 0)), _lesion(slice(0, 0), slice(0, 0))).hit
     with pytest.raises(ValueError, match="true mask"):
         pointing_game(_saliency((0, 0, 0)), {"LA": np.ones((4, 4), bool)})
+
+
+def test_energy_is_the_share_of_the_map_in_cells_that_the_lesion_reaches() -> None:
+    # Cells of 10 pixels; the lesion fills the second cell of the first row and reaches no other centre.
+    lesion = _lesion(slice(3, 7), slice(13, 17))
+    saliency = _saliency((0, 0, 1))
+    assert energy_in_lesion(saliency, lesion).inside == pytest.approx(1.0)
+    saliency.maps["AP"][1, 3, 3] = 0.5
+    saliency.maps["AP"][2, 0, 1] = 0.5
+    energy = energy_in_lesion(saliency, lesion)
+    assert energy.inside == pytest.approx(1.5 / 2.0)
+    assert energy.even == pytest.approx(1 / 16)
+
+
+def test_energy_counts_both_views_and_an_even_map_scores_the_even_share() -> None:
+    even = np.full((3, 4, 4), 0.3, np.float32)
+    frames = {"AP": np.arange(3), "LA": np.arange(3)}
+    saliency = Saliency("MMD", "gradcam", {"AP": even, "LA": even}, frames)
+    lesions = _lesion(slice(3, 7), slice(13, 17)) | {"LA": np.zeros((40, 40), bool)}
+    energy = energy_in_lesion(saliency, lesions)
+    assert energy.inside == pytest.approx(energy.even) == pytest.approx(1 / 32)
+    blank = Saliency("MMD", "gradcam", {"AP": 0 * even}, {"AP": np.arange(3)})
+    assert energy_in_lesion(blank, lesions).inside == 0.0
+    with pytest.raises(ValueError, match="true mask"):
+        energy_in_lesion(blank, {})

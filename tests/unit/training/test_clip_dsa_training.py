@@ -12,6 +12,7 @@ from fake_dsa import LABELS, write_fake_dsa
 from typer.testing import CliRunner
 
 from napari_clipmed.errors import ClipmedError, UnreadableFileError
+from napari_clipmed.inference.explain import METHODS
 from napari_clipmed.models.backbones import create_clip
 from napari_clipmed.models.labels import LabelSet
 from napari_clipmed.models.registry import load_network, load_tensors, read_entry
@@ -209,15 +210,20 @@ def test_evaluate_command_answers_in_json(trained: Path, folder: Path, clipmed_h
     export(trained / "checkpoints" / "best.ckpt", tiny(), folder, clipmed_home / "models", rounds=0)
     arguments = ["evaluate", "clip-dsa", "--data", str(folder), "--model", "tiny", "--rounds", "10"]
     plots = clipmed_home / "plots"
-    answer = CliRunner().invoke(app, [*arguments, "--json", "--plots", str(plots)])
+    answer = CliRunner().invoke(app, [*arguments, "--json", "--plots", str(plots), "--pointing", "4"])
     assert answer.exit_code == 0, answer.output
     figures = json.loads(answer.stdout)
     certainty = figures["certainty"]
     assert certainty["sets"]["promised"] == 0.9 and 0 <= certainty["uncertain"] <= 1
     assert sum(row["n"] for row in certainty["reliability"]["calibrated"]) == 10
     assert "share that is right" in (plots / "reliability.svg").read_text()
-    shown = CliRunner().invoke(app, arguments)
-    assert "share uncertain" in shown.stdout
+    assert set(figures["localisation"]) == set(METHODS) and figures["pointing_game"]["n"] == 4
+    for row in figures["localisation"].values():
+        assert row["n"] == 4 and 0 <= row["energy"] <= 1 and 0 < row["even"] < 1
+        low, high = row["ci95"]["energy"]
+        assert low - 1e-3 <= row["energy"] <= high + 1e-3
+    shown = CliRunner().invoke(app, [*arguments, "--pointing", "2"])
+    assert "share uncertain" in shown.stdout and "hirescam" in shown.stdout
     assert figures["n"] == 10 and set(figures["auc_pairwise"]) == set(LABELS[1:])
     assert len(figures["ci95"]["auc_ovr"]) == 2 and "auc_hard" in figures
 
