@@ -92,7 +92,8 @@ def convert_command(
     as_json: AsJson = False,
 ) -> None:
     """Convert OpenAI's archive into safetensors, once, after asking."""
-    from napari_clipmed.models.archive_conversion import RISK, convert_archive
+    from napari_clipmed.models.archive_conversion import convert_archive
+    from napari_clipmed.models.archive_words import RISK
 
     if not trust and sys.stdin.isatty() and not as_json:
         console.print(RISK, highlight=False)

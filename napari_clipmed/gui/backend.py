@@ -14,8 +14,10 @@ from napari_clipmed.gui.torch_guard import guard_torch_import
 if TYPE_CHECKING:
     from napari_clipmed.inference.disk_features import DiskFeatures
     from napari_clipmed.inference.engine import Engine
+    from napari_clipmed.inference.towers import Towers
     from napari_clipmed.models.card import ModelEntry, Task
     from napari_clipmed.models.registry import Registry
+    from napari_clipmed.progress import Progress
     from napari_clipmed.records import Store
 
 
@@ -29,6 +31,8 @@ class Backend:
         self._store: Store | None = None
         self._store_folder: Path | None = None
         self._model_ids: dict[str, str] = {}
+        self._towers: Towers | None = None
+        self._towers_key: tuple[str, ...] = ()
 
     def registry(self) -> Registry:
         """Models shipped, of the user, and of the workspace, in this order."""
@@ -83,6 +87,28 @@ class Backend:
                 )
                 self._engine_key = key
             return self._engine
+
+    def towers(self, spec: str, progress: Progress) -> Towers:
+        """The backbone that answers zero-shot; one is kept in memory.
+
+        Raises
+        ------
+        ModelError
+            As `inference.towers.Towers`.
+        """
+        guard_torch_import()
+        with importing_much():
+            from napari_clipmed.inference.device import choose_compute, spare_threads
+            from napari_clipmed.inference.towers import Towers
+
+        settings = read_settings()
+        with self._lock:
+            key = (spec, settings.device, settings.precision)
+            if self._towers is None or key != self._towers_key:
+                compute = choose_compute(settings.device, settings.precision, spare_threads())
+                self._towers = None  # two need not be in memory at once
+                self._towers, self._towers_key = Towers(spec, compute, progress=progress), key
+            return self._towers
 
     def store(self) -> Store:
         """The annotation store of the workspace in the preferences, read-only where it cannot be written."""

@@ -43,8 +43,10 @@ from napari_clipmed.gui.verdicts import VerdictKeeper
 from napari_clipmed.gui.widgets.class_bars import ClassBars
 from napari_clipmed.gui.widgets.failure_note import FailureNote
 from napari_clipmed.gui.widgets.model_chooser import ModelChooser
+from napari_clipmed.gui.widgets.pages import Pages
 from napari_clipmed.gui.widgets.saliency_box import KEY_OVERLAY, SaliencyBox
 from napari_clipmed.gui.widgets.verdict_box import KEY_ACCEPT, KEY_CORRECT, VerdictBox
+from napari_clipmed.gui.zero_shot_pane import ZeroShotPane
 from napari_clipmed.inference.results import Diagnosis, Saliency
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import Kind, Study
@@ -125,19 +127,15 @@ class DiagnosisDock(QWidget):
         column.addWidget(rule())
         column.addWidget(section("Where and when the model looks", self.decisive, self.saliency_box))
 
-        row = QHBoxLayout()
+        choice = QWidget()
+        row = QHBoxLayout(choice)
+        row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.models, 1)
         row.addWidget(self.classify_button)
-        fill_dock(
-            self,
-            self.headline,
-            self.simulated,
-            row,
-            self.job_bar,
-            self.failure,
-            self.empty,
-            self.answer,
-        )
+        trained = section("", choice, self.job_bar, self.failure, self.empty, self.answer)
+        self.zero_shot = ZeroShotPane(self.session)
+        self.pages = Pages({"Trained model": trained, "By sentences": self.zero_shot}, "diagnosis_tabs")
+        fill_dock(self, self.headline, self.simulated, self.pages)
 
     def _connect(self) -> None:
         session = self.session

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from napari_clipmed.inference.engine import Engine
     from napari_clipmed.inference.results import Diagnosis
+    from napari_clipmed.inference.towers import Towers
     from napari_clipmed.io.study_reader import Show
     from napari_clipmed.models.registry import Registry
     from napari_clipmed.records import Store
@@ -343,6 +344,10 @@ class ReviewSession(Canvas):
     def engine(self) -> Engine:
         """The engine for the chosen models; off the GUI thread only, since this loads networks."""
         return self.backend.engine()
+
+    def towers(self, spec: str, progress: Progress) -> Towers:
+        """The backbone that answers zero-shot; off the GUI thread only."""
+        return self.backend.towers(spec, progress)
 
     def store(self) -> Store:
         """The annotation store of the workspace; off the GUI thread only."""

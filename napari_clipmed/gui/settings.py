@@ -19,6 +19,8 @@ class Settings:
         As `inference.Engine` takes them.
     cache_mb : int
         Memory budget of the feature cache in MiB.
+    backbone : str
+        Which CLIP answers zero-shot (`models.backbones`); empty for none yet.
     disk_cache_mb : int
         Disk budget of the features in MiB; 0 keeps none on disk.
     live_preview : bool
@@ -40,6 +42,7 @@ class Settings:
     device: str = "auto"
     precision: str = "auto"
     cache_mb: int = 512
+    backbone: str = ""
     disk_cache_mb: int = 0
     live_preview: bool = True
     workspace: str = ""

@@ -29,6 +29,7 @@ from napari_clipmed.inference.preprocess import (
 from napari_clipmed.inference.results import Saliency
 from napari_clipmed.inference.zero_shot import (
     MISFIT,
+    PATCH_TEXT,
     UNCALIBRATED,
     Vector,
     ZeroShotAnswer,
@@ -51,8 +52,6 @@ CHUNK = 4
 """Pictures at once; small, so that a job can be stopped."""
 SENTENCES = 32
 """Sentences at once."""
-PATCH_TEXT = "patch-text"
-"""Name of the method in `Saliency.method`."""
 
 _KINDS = {Kind.ANGIOGRAM: "cerebral angiogram", Kind.CHEST: "chest film", Kind.OTHER: "study of another kind"}
 

@@ -29,6 +29,9 @@ Vector = NDArray[np.float32]
 UNCALIBRATED = "Uncalibrated: these numbers rank, they are no probabilities. For research only."
 """Said wherever an answer is shown or written."""
 
+PATCH_TEXT = "patch-text"
+"""Name of the heat map of a sentence in `Saliency.method`."""
+
 NEARLY_THE_SAME = 0.95
 """Cosine of two findings' sentences above which the backbone can hardly tell them apart."""
 

@@ -10,15 +10,11 @@ from typing import Any
 import open_clip
 
 from napari_clipmed.errors import ModelError
+from napari_clipmed.models.archive_words import RISK
 from napari_clipmed.models.backbone_hub import CONFIG_FILE, WEIGHT_FILES
 from napari_clipmed.models.backbone_source import CLIP_STATISTICS, TWIN, architectures, converted_folder
 from napari_clipmed.models.checkpoints import GELU_ENTRY, read_archive
 from napari_clipmed.progress import Progress
-
-RISK = (
-    "A TorchScript archive is a program, and opening it runs it. Go on only if you trust where this file "
-    "comes from. It is converted into safetensors once, and never opened again."
-)
 
 
 def convert_archive(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from qtpy.QtCore import QRectF, QSize, Qt, Signal
@@ -19,12 +19,13 @@ _THIN = 5
 
 @dataclass(frozen=True)
 class ClassRow:
-    """What one row shows: a class, its probability, and that of each view."""
+    """What one row shows: a class, its number in [0, 1], that of each view, and what a click does."""
 
     label: str
     title: str
     combined: float
     by_view: Mapping[str, float] = field(default_factory=dict)
+    tip: str = "Click: show where the model looks for this class."
 
 
 class ClassBar(QAbstractButton):
@@ -41,7 +42,7 @@ class ClassBar(QAbstractButton):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         views = ", ".join(f"{name} {value:.2f}" for name, value in row.by_view.items())
         self.setAccessibleName(f"{row.title} {row.combined:.2f}" + (f" ({views})" if views else ""))
-        self.setToolTip(f"{self.accessibleName()}\nClick: show where the model looks for this class.")
+        self.setToolTip(f"{self.accessibleName()}\n{row.tip}")
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Tall enough for title, bar and, with two views, their line."""
@@ -137,20 +138,25 @@ class ClassBars(QWidget):
 
     def show_diagnosis(self, diagnosis: Diagnosis | None) -> None:
         """Show an answer, or nothing; the most probable class is chosen."""
+        if diagnosis is None:
+            self.show_rows(())
+            return
+        leading = diagnosis.predicted if diagnosis.certainty.certain else ""
+        self.show_rows(class_rows(diagnosis), leading)
+        self.choose(diagnosis.predicted)
+
+    def show_rows(self, rows: Iterable[ClassRow], leading: str = "") -> None:
+        """Show rows in their order, one of them as the answer; none is chosen."""
         for bar in self._bars.values():
             self._group.removeButton(bar)
             self._column.removeWidget(bar)
             bar.deleteLater()
         self._bars = {}
-        if diagnosis is None:
-            return
-        certain = diagnosis.certainty.certain
-        for row in class_rows(diagnosis):
-            bar = ClassBar(row, leading=certain and row.label == diagnosis.predicted)
+        for row in rows:
+            bar = ClassBar(row, leading=row.label == leading)
             self._bars[row.label] = bar
             self._group.addButton(bar)
             self._column.addWidget(bar)
-        self.choose(diagnosis.predicted)
 
     def bar(self, label: str) -> ClassBar:
         """The row of a class."""

@@ -18,9 +18,10 @@ from napari_clipmed.errors import Cancelled, ClipmedError, ModelError
 from napari_clipmed.inference.device import choose_compute
 from napari_clipmed.inference.preprocess import Preprocessing, normalise, prepare_run
 from napari_clipmed.inference.results import BOTH
-from napari_clipmed.inference.towers import PATCH_TEXT, Towers
+from napari_clipmed.inference.towers import Towers
 from napari_clipmed.inference.zero_shot import (
     NEARLY_THE_SAME,
+    PATCH_TEXT,
     UNCALIBRATED,
     alike,
     answer,
