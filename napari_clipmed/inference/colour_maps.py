@@ -29,6 +29,9 @@ BRIGHTNESS_GAMMA = 0.6
 FAINTEST = 0.15
 """Brightness of a pixel that is just above the noise."""
 
+UNTOLD = 110.0
+"""Grey of the densest pixel whose value cannot be told."""
+
 LEVELS = 256
 
 
@@ -184,7 +187,8 @@ def render(
     palette : Palette
         Of times; amounts are always drawn in viridis.
     dark_ground : bool
-        True: opaque, on black, as consoles show it. False: full colours whose alpha is the brightness, to lie
+        True: opaque, on black, as consoles show it; where contrast was seen but no value can be told, grey.
+        False: full colours whose alpha is the brightness, to lie
         over a frame.
 
     Returns
@@ -200,7 +204,8 @@ def render(
     light = np.where(known, brightness(maps), 0) if which.is_time else known.astype(np.float32)
     picture = np.empty((*values.shape, 4), np.uint8)
     if dark_ground:
-        picture[..., :3] = np.rint(colours * light[..., None])
+        untold = UNTOLD * brightness(maps) * ~known
+        picture[..., :3] = np.rint(colours * light[..., None] + untold[..., None])
         picture[..., 3] = 255
     else:
         picture[..., :3] = colours

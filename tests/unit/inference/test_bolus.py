@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bolus_truth import fine_truth
+from bolus_truth import fine_truth, peak_errors
 from scipy.stats import gamma
 from small_studies import make_study, make_view
 
@@ -204,21 +204,19 @@ def test_it_tells_where_it_is_and_can_be_stopped() -> None:
 def test_times_to_peak_of_a_phantom_are_true_to_half_a_frame(label: str, tmp_path: Path) -> None:
     """Written as DICOM, read, subtracted, mapped; against the simulator's blood between the frames.
 
-    Where a thin vessel lies under blush as dark as itself its curve has two tops, and noise decides.
+    A time is given where noise leaves it certain; 95 % of those in vessels are right to half an interval.
     """
     size = 256
     folder = sample_study(label, tmp_path, size)
     study, truth, fine = open_study(folder), load_truth(folder), fine_truth(label, size)
-    errors, thickness = [], []
+    found = []
     for view, maps in zip(study.views, study_maps(study), strict=True):
         name = view.projection.value
-        vessels = (truth.views[name].artery | truth.views[name].vein) & np.isfinite(fine[name].peak_s)
-        seen = vessels & np.isfinite(maps.time_to_peak)
-        assert seen.sum() > 0.95 * vessels.sum()
-        frames_off = np.abs(maps.time_to_peak - fine[name].peak_s) / (view.timing.interval_ms / 1000)
-        errors.append(frames_off[seen])
-        thickness.append(fine[name].thickness[seen])
-    off, mm = np.concatenate(errors), np.concatenate(thickness)
-    assert np.median(off) <= 0.3
-    assert np.percentile(off[mm > 1.2], 95) <= 0.5
-    assert (off <= 0.5).mean() > 0.8
+        vessels = truth.views[name].artery | truth.views[name].vein
+        assert np.isfinite(maps.peak[vessels]).mean() > 0.95
+        found.append(peak_errors(view, maps, truth.views[name], fine[name]))
+    off = np.concatenate([view.frames_off for view in found])
+    assert (off <= 0.5).mean() >= 0.95
+    assert np.median(off) <= 0.25
+    assert min(view.given for view in found) > 0.5
+    assert min(view.thick_given for view in found) > 0.65
