@@ -129,7 +129,8 @@ class FrameTiming:
     Parameters
     ----------
     times_ms : (T,) float64 array
-        Milliseconds from the first frame, not decreasing.
+        Milliseconds from the first frame of the study, not decreasing; the first value is above 0 for a plane
+        that began later than the other one.
     source : str
         The rule that gave them ("Frame Time", "Frame Time Vector", "Cine Rate", "frame index"…).
     known : bool
@@ -146,6 +147,11 @@ class FrameTiming:
         return self.known and self.source != DISPLAY_RATE
 
     @property
+    def length_ms(self) -> float:
+        """From the first frame of the run to its last."""
+        return float(self.times_ms[-1] - self.times_ms[0])
+
+    @property
     def interval_ms(self) -> float:
         """Median interval between frames in ms; 0 for a single frame."""
         return float(np.median(np.diff(self.times_ms))) if len(self.times_ms) > 1 else 0.0
@@ -158,6 +164,7 @@ class Topic(StrEnum):
     PAIRING = "pairing"
     PROJECTION = "projection"
     TIME_BASE = "time base"
+    BEGIN = "begin"
     SUBTRACTION = "subtraction"
     CALIBRATION = "calibration"
     WINDOW = "window"

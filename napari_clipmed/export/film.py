@@ -85,7 +85,7 @@ def schedule_of(timing: FrameTiming) -> Schedule:
     whole = np.rint(steps).astype(int)
     common = gcd(*(int(step) for step in whole if step))
     tick = float(common) if common >= FINEST_MS and np.abs(steps - whole).max() < 0.1 else float(FINEST_MS)
-    tick = max(tick, float(timing.times_ms[-1]) / MOST_PICTURES)
+    tick = max(tick, timing.length_ms / MOST_PICTURES)
     onsets = np.rint(np.append(timing.times_ms, timing.times_ms[-1] + usual) / tick).astype(np.int64)
     return Schedule(1000 / tick, np.maximum(np.diff(onsets), 1))
 

@@ -212,12 +212,14 @@ class Canvas(QObject):
         self.active_view_changed.emit(self.view_names[index])
 
     def frame_of(self, view_index: int) -> int:
-        """Frame of a view at the slider's time; the last one where the run has already ended."""
-        return min(self._slider_frame(view_index), self._views[view_index].n_frames - 1)
+        """Frame of a view at the slider's time; kept within its run."""
+        return self.hanging.frame_of(view_index) if self.hanging else 0
 
-    def past_end(self, view_index: int) -> bool:
-        """Whether the slider stands behind the last frame of a (shorter) view: nothing is drawn there."""
-        return self._slider_frame(view_index) >= self._views[view_index].n_frames
+    def outside_run(self, view_index: int) -> bool:
+        """Whether a view has no frame at the slider's time: nothing is drawn there."""
+        if self.hanging is None:
+            return False
+        return not 0 <= self.hanging.slider_frame(view_index) < self._views[view_index].n_frames
 
     def go_to_frame(self, view_index: int, frame: int) -> None:
         """Move the slider to where a frame of a view is shown."""
@@ -409,14 +411,11 @@ class Canvas(QObject):
     def _views(self) -> tuple[View, ...]:
         return self._study.views if self._study else ()
 
-    def _slider_frame(self, view_index: int) -> int:
-        return self.hanging.slider_frame(view_index) if self.hanging else 0
-
     def _on_time_moved(self, event: object = None) -> None:
         if self._study is None or self._arranging:
             return
         frames = self.shown_frames()
-        ended = {index for index in range(len(self._views)) if self.past_end(index)}
+        ended = {index for index in range(len(self._views)) if self.outside_run(index)}
         if self.hanging is not None and ended != self._ended:
             self._ended = ended
             self.hanging.redraw_titles(ended)

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_clipmed.gui.time_base import UNEVEN, time_in_ms, time_scale
+from napari_clipmed.gui.time_base import UNEVEN, slider_begin, time_in_ms, time_scale
 from napari_clipmed.study import FrameTiming, Study, View
 
 ASSUMED_INTERVAL_MS = 250.0
@@ -98,7 +98,10 @@ class FrameClock:
         if leader.n_frames < 2:
             return None
         if time_in_ms(study):
-            places = [np.arange(view.n_frames) * time_scale(study, view) for view in study.views]
+            places = [
+                slider_begin(study, view) + np.arange(view.n_frames) * time_scale(study, view)
+                for view in study.views
+            ]
             times = np.concatenate([_times_ms(view) for view in study.views])
             positions, first = np.unique(
                 np.concatenate(places).round(3).astype(np.float64), return_index=True

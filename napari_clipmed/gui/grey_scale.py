@@ -118,8 +118,7 @@ class GreyScale:
         image = self._image(index)
         if image is not None:
             view = self._hanging.study.views[index]
-            frame = min(self._hanging.slider_frame(index), view.n_frames - 1)
-            self.choose(index, auto_window(image.data[frame], view.shutter))
+            self.choose(index, auto_window(image.data[self._hanging.frame_of(index)], view.shutter))
 
     def invert(self, index: int, inverted: bool) -> None:
         """Show dark as bright."""
@@ -165,7 +164,7 @@ class GreyScale:
         view, native = self._hanging.study.views[index], self._hanging.native
         shows_stored = native or view.native is None
         if view.frame_windows and shows_stored:
-            return view.frame_windows[min(self._hanging.slider_frame(index), view.n_frames - 1)]
+            return view.frame_windows[self._hanging.frame_of(index)]
         if not native or view.native is None:
             return window_presets(view)[0]
         if index not in self._native:

@@ -207,13 +207,18 @@ class Hanging:
             self.viewer.dims.set_point(axis, position)
 
     def slider_frame(self, index: int) -> int:
-        """Frame of a view at the slider's time, rounded as napari does; may lie behind the last one."""
-        return int(np.round(self.position / self.placements[index].scale[0]))
+        """Frame of a view at the slider's time, rounded as napari does; may lie outside the run."""
+        place = self.placements[index]
+        return int(np.round((self.position - place.translate[0]) / place.scale[0]))
+
+    def frame_of(self, index: int) -> int:
+        """Frame of a view at the slider's time, kept within the run."""
+        return min(max(self.slider_frame(index), 0), self.study.views[index].n_frames - 1)
 
     def move_slider(self, index: int, frame: int) -> None:
         """Move the slider to a frame of a view, kept within the run."""
-        frame = min(max(frame, 0), self.study.views[index].n_frames - 1)
-        self.position = frame * self.placements[index].scale[0]
+        frame, place = min(max(frame, 0), self.study.views[index].n_frames - 1), self.placements[index]
+        self.position = place.translate[0] + frame * place.scale[0]
 
     def _time_axis(self) -> int | None:
         """Which slider moves time, found by its label."""
@@ -352,7 +357,7 @@ class Hanging:
             parts = [
                 name,
                 "being read …" if unread else describe_angles(view),
-                "run ended" if index in ended else "",
+                ("run ended" if self.slider_frame(index) > 0 else "not begun") if index in ended else "",
             ]
             places.append((y0 - TITLE_GAP * (x1 - x0), x0))
             words.append("   ".join(part for part in parts if part))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.gui.theme import MASK_COLOURS
-from napari_clipmed.gui.time_base import time_in_ms, time_scale
+from napari_clipmed.gui.time_base import slider_begin, time_in_ms, time_scale
 from napari_clipmed.lazy_frames import WHOLE, LazyFrames, Region
 from napari_clipmed.study import DisplayWindow, Frames, Projection, Study, View
 
@@ -171,18 +171,23 @@ def place_views(study: Study) -> tuple[Placement, ...]:
     ]
     shapes = [(view.pixels.shape[1], view.pixels.shape[2]) for view in study.views]
     gap = GAP * max(shape[1] * scale[2] for shape, scale in zip(shapes, scales, strict=True))
-    n_shown = reachable_frames([view.n_frames for view in study.views], [scale[0] for scale in scales])
+    begins = [slider_begin(study, view) for view in study.views]
+    n_shown = reachable_frames(
+        [view.n_frames for view in study.views], [scale[0] for scale in scales], begins
+    )
     placements: dict[int, Placement] = {}
     left = 0.0
     for index in sorted(range(len(study.views)), key=lambda index: study.views[index].projection.side):
         shape, scale = shapes[index], scales[index]
-        corner = (0.0, scale[1] / 2 - shape[0] * scale[1] / 2, left + scale[2] / 2)
+        corner = (begins[index], scale[1] / 2 - shape[0] * scale[1] / 2, left + scale[2] / 2)
         placements[index] = Placement(scale, corner, units, labels, shape, n_shown[index])
         left += shape[1] * scale[2] + gap
     return tuple(placements[index] for index in range(len(study.views)))
 
 
-def reachable_frames(n_frames: Sequence[int], intervals: Sequence[float]) -> list[int]:
+def reachable_frames(
+    n_frames: Sequence[int], intervals: Sequence[float], begins: Sequence[float] = ()
+) -> list[int]:
     """How many frames each layer must have so that the slider reaches every frame of every view.
 
     napari's slider goes in steps of the shortest interval and not beyond the last whole step, so that the
@@ -194,17 +199,22 @@ def reachable_frames(n_frames: Sequence[int], intervals: Sequence[float]) -> lis
         Frames of each view.
     intervals : sequence of float
         World units from frame to frame of each view.
+    begins : sequence of float, optional
+        Where the first frame of each view stands; 0 where not given.
     """
+    begins = begins or [0.0] * len(n_frames)
     step = min(intervals)
-    last = max((n - 1) * interval for n, interval in zip(n_frames, intervals, strict=True))
+    lengths = [(n - 1) * interval for n, interval in zip(n_frames, intervals, strict=True)]
+    last = max(begin + length for begin, length in zip(begins, lengths, strict=True))
     stop = np.floor(last / step + 1e-9) * step
     reached = all(
-        round(min(stop, (n - 1) * interval) / interval) == n - 1
-        for n, interval in zip(n_frames, intervals, strict=True)
+        round(min(stop - begin, length) / interval) == n - 1
+        for n, interval, begin, length in zip(n_frames, intervals, begins, lengths, strict=True)
     )
     shown = list(n_frames)
     if not reached:
-        shown[list(intervals).index(step)] = int(np.ceil(last / step)) + 1
+        fastest = list(intervals).index(step)
+        shown[fastest] = int(np.ceil((last - begins[fastest]) / step)) + 1
     return shown
 
 

@@ -54,10 +54,10 @@ class PaneFollow:
         if tag is not None and tag.view_index != target:
             self._hand_over(viewer, tool, target)
             tool = canvas.labels_layer(target)
-        if canvas.past_end(target):
+        if canvas.outside_run(target):
             tool.mode = "pan_zoom"
             name = canvas.view_names[target]
-            canvas.message.emit(f"The {name} run has ended here: move back in time to draw on it.")
+            canvas.message.emit(f"The {name} run has no frame here: move along in time to draw on it.")
 
     def pane(self, viewer: napari.Viewer, event: Any) -> int | None:
         """The view under the mouse; None between and around the panes."""

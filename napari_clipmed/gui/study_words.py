@@ -24,7 +24,7 @@ def time_line(view: View) -> str:
     timing = view.timing
     if not timing.known:
         return f"{frames}, times unknown ({timing.source})"
-    return f"{frames} in {timing.times_ms[-1] / 1000.0:.2f} s, {rate_words(timing)} ({timing.source})"
+    return f"{frames} in {timing.length_ms / 1000.0:.2f} s, {rate_words(timing)} ({timing.source})"
 
 
 def size_line(view: View) -> str:

@@ -35,6 +35,16 @@ def time_scale(study: Study, view: View) -> float:
     return even_interval_ms(view) if time_in_ms(study) and view.n_frames > 1 else 1.0
 
 
+def slider_begin(study: Study, view: View) -> float:
+    """Where a view begins on the slider, in whole steps of it: a plane may begin later than the other one."""
+    moving = [other for other in study.views if other.n_frames > 1]
+    if view not in moving or not time_in_ms(study):
+        return 0.0
+    step = min(even_interval_ms(other) for other in moving)
+    first = min(float(other.timing.times_ms[0]) for other in moving)
+    return float(np.round((view.timing.times_ms[0] - first) / step) * step)
+
+
 def slider_note(study: Study) -> str:
     """Why the slider counts frames and not milliseconds; empty where it does not, or nothing moves."""
     moving = [view for view in study.views if view.n_frames > 1]

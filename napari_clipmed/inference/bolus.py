@@ -78,7 +78,7 @@ class BolusMaps:
     Parameters
     ----------
     arrival : array
-        When the pixel reached a tenth of its peak. In `time_unit` from the first frame of the run (frame
+        When the pixel reached a tenth of its peak. In `time_unit` from the first frame of the study (frame
         numbers from 1 where no times are known); NaN too where contrast was there from the start.
     time_to_peak : array
         When it was darkest, likewise; NaN too where noise leaves that open by more than half a frame.

@@ -45,7 +45,7 @@ class OpacityRun:
         Ground minus grey value, signed: above 0 where contrast is, noise around 0 elsewhere. In units of the
         natural logarithm where the run was subtracted here from linear pixels, else in grey values.
     times : (T,) float64 array
-        Seconds from the first frame of the run; where no times are known, frame numbers from 1.
+        Seconds from the first frame of the study; where no times are known, frame numbers from 1.
     indices : (T,) int array
         Which frames of the view these are (from 0); frames that no mask item subtracts are left out.
     in_seconds : bool

@@ -159,8 +159,15 @@ def separated(study: Study) -> tuple[Study, ...]:
     why = Guess(Topic.PAIRING, APART, BY_READER)
     return tuple(
         replace(study, views=(view,), pairing=why, title=title_of(study.kind, (view,)))
-        for view in study.views
+        for view in map(_beginning_alone, study.views)
     )
+
+
+def _beginning_alone(view: View) -> View:
+    """A plane whose times count from its own first frame."""
+    timing = replace(view.timing, times_ms=view.timing.times_ms - view.timing.times_ms[0])
+    guesses = tuple(guess for guess in view.guesses if guess.what != Topic.BEGIN)
+    return replace(view, timing=timing, guesses=guesses)
 
 
 def paired(first: Study, second: Study, reason: str = BY_READER) -> Study:
@@ -254,7 +261,9 @@ def _view_overruled(view: View, overrule: Overrule) -> View:
         case Topic.PROJECTION, str():
             return view.relabelled(_word(Projection, overrule), why)
         case Topic.TIME_BASE, float() as interval:
-            return retimed(view, evenly_timed(view.n_frames, interval), why)
+            timing = evenly_timed(view.n_frames, interval)
+            begun = view.timing.times_ms[0] if view.timing.known else 0.0
+            return retimed(view, replace(timing, times_ms=timing.times_ms + begun), why)
         case Topic.TIME_BASE, tuple() as times:
             timing = FrameTiming(np.asarray(times, np.float64), BY_READER, known=True)
             return retimed(view, timing, why)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_clipmed.errors import Cancelled, UnreadableFileError
 from napari_clipmed.io.arriving import Arriving, first_tasks, provisional_view
+from napari_clipmed.io.beginnings import on_one_clock
 from napari_clipmed.io.dicom_headers import identity_of, is_dicom, read_dicom, text
 from napari_clipmed.io.dicom_view import kind_of, view_from
 from napari_clipmed.io.grey import robust_window
@@ -227,8 +228,8 @@ def _shown_early(
     if len(views) < len(runs):
         return None
     study = _study_of(entry, runs, views)
-    run_of = {id(view): run for view, run in zip(views, runs, strict=True)}
-    arriving = Arriving(study, [run_of[id(view)] for view in study.views])
+    run_of = {str(run.file.path): run for run in runs}
+    arriving = Arriving(study, [run_of[view.source.path] for view in study.views])
     show(arriving)
     return arriving
 
@@ -241,7 +242,7 @@ def _study_of(entry: StudyEntry, runs: Sequence[RunDecoder], views: Sequence[Vie
     notes = []
     if pairing is not None and pairing.value in ("angles", "chosen together"):
         notes.append(f"The two views were paired by {pairing.value} only: {pairing.reason}.")
-    ordered = in_order(views)
+    ordered = in_order(on_one_clock(views, headers))
     return Study(
         views=ordered,
         kind=kind,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from studies import answers, biplane, canvas_of, chest, drag, point_over
+from studies import answers, biplane, canvas_of, chest, drag, make_view, point_over
 
 from napari_clipmed.gui.layers import Role, tag_of
 from napari_clipmed.gui.session import session_for
@@ -84,15 +84,33 @@ def test_one_slider_in_milliseconds_shows_both_views_at_the_same_time(viewer, se
 
 def test_behind_the_end_of_the_shorter_run_nothing_can_be_painted(viewer, session, qtbot):
     session.go_to_frame(0, 7)
-    assert session.past_end(1)
+    assert session.outside_run(1)
     assert session.frame_of(1) == 5
     mask = session.labels_layer(1)
     viewer.layers.selection.active = mask
     mask.mode = "paint"
     with qtbot.waitSignal(session.message) as said:
         drag(qtbot, viewer, session, 1, (10, 10), (12, 14))
-    assert "LA run has ended" in said.args[0]
+    assert "LA run has no frame here" in said.args[0]
     assert not mask.data.any()
+
+
+def test_before_a_plane_has_begun_nothing_of_it_is_shown_or_painted(viewer, session, qtbot):
+    late = make_view(Projection.LA, times_ms=500 + 250.0 * np.arange(8))
+    session.show_study(biplane(views=(make_view(Projection.AP), late)))
+    session.go_to_frame(0, 1)
+    assert session.outside_run(1) and session.frame_of(1) == 0
+    assert not np.isin(session.image_layer(1)._slice.image.raw, late.pixels).any()
+    mask = session.labels_layer(1)
+    viewer.layers.selection.active = mask
+    mask.mode = "paint"
+    with qtbot.waitSignal(session.message) as said:
+        drag(qtbot, viewer, session, 1, (10, 10), (12, 14))
+    assert "LA run has no frame here" in said.args[0] and not mask.data.any()
+    with qtbot.waitSignal(session.frame_changed) as moved:
+        session.go_to_frame(1, 3)
+    assert moved.args == [{"AP": 5, "LA": 3}] and not session.outside_run(1)
+    assert session.image_layer(1)._slice.image.raw[0, 0] == late.pixels[3, 0, 0]
 
 
 def test_the_brush_follows_the_mouse_and_never_marks_the_other_view(viewer, session, qtbot):

@@ -66,6 +66,14 @@ def test_blank_frames_are_added_only_where_needed():
     assert reachable_frames([16, 16], [250.0, 249.9]) == [16, 16]
 
 
+def test_a_plane_that_begins_later_stands_later_on_the_slider():
+    late = make_view(Projection.LA, times_ms=510 + 250.0 * np.arange(8))
+    ap, la = place_views(biplane(views=(make_view(Projection.AP), late)))
+    assert (ap.translate[0], la.translate[0]) == (0.0, 500.0)
+    assert (ap.n_shown, la.n_shown) == (8, 8)
+    assert reachable_frames([8, 6], [250.0, 200.0], [0.0, 400.0]) == [8, 8]
+
+
 def test_different_matrices_are_physically_equal():
     views = (make_view(Projection.AP, size=64, mm=0.25), make_view(Projection.LA, size=32, mm=0.5))
     ap, la = place_views(biplane(views=views))
