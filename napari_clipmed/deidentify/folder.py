@@ -214,13 +214,13 @@ def _pixels(file: DicomFile) -> tuple[bytes, Any]:
                 f"{file.path.name} keeps overlays in the bits of compressed pixels; decompress it first."
             )
         frames = compressed_frames(
-            element.data, integer(dataset, "NumberOfFrames", 0) or None, syntax == RLELossless
+            element.read(), integer(dataset, "NumberOfFrames", 0) or None, syntax == RLELossless
         )
         if not frames:
             raise UnreadableFileError(f"{file.path.name} holds no whole frame.")
         streams = [without_comments(frame) for frame in frames]
         return encapsulate([stream + b"\0" * (len(stream) % 2) for stream in streams]), syntax
-    data = element.data
+    data = element.read()
     if syntax == ExplicitVRBigEndian:
         if allocated == 16:
             data = np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes()

@@ -50,13 +50,38 @@ INFLATED_SMALL, INFLATED_RATIO, INFLATED_LIMIT = 2**26, 100, 2**30
 than a gibibyte; a run of 1,000 frames of 512² with 16 bits needs half of it."""
 
 
+@dataclass(frozen=True)
+class BytesOnDisk:
+    """A part of a file that is read when it is asked for.
+
+    Parameters
+    ----------
+    path : Path
+    start, length : int
+        In bytes; the file held that much when it was opened.
+    """
+
+    path: Path
+    start: int
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, part: slice) -> bytes:
+        begin, end, _ = part.indices(self.length)
+        with self.path.open("rb") as file:
+            file.seek(self.start + begin)
+            return file.read(end - begin)
+
+
 @dataclass(frozen=True, eq=False)
 class PixelElement:
     """The value of the pixel data element, as far as the file holds it.
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or BytesOnDisk
         Native: the pixels. Encapsulated: the items, starting with the offset table.
     encapsulated : bool
         Whether the length was undefined (PS3.5 A.4).
@@ -66,10 +91,14 @@ class PixelElement:
         "integer", "float" or "double".
     """
 
-    data: bytes
+    data: bytes | BytesOnDisk
     encapsulated: bool
     declared: int
     kind: str = "integer"
+
+    def read(self) -> bytes:
+        """All of it."""
+        return self.data if isinstance(self.data, bytes) else self.data[:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,11 +183,15 @@ def _starts_with_element(head: bytes) -> bool:
 
 
 @quiet_pydicom
-def read_dicom(path: Path, with_pixels: bool = True, only: Sequence[str] | None = None) -> DicomFile:
+def read_dicom(
+    path: Path, with_pixels: bool = True, only: Sequence[str] | None = None, *, pixels_later: bool = False
+) -> DicomFile:
     """Read a header, and the bytes of the pixels where wanted.
 
     Parameters
     ----------
+    pixels_later : bool
+        Native pixels may stay on the disk until they are asked for.
     only : sequence of str, optional
         Keywords of the attributes to read; the others are passed over, which makes lists of many files fast.
 
@@ -176,7 +209,7 @@ def read_dicom(path: Path, with_pixels: bool = True, only: Sequence[str] | None 
                 "Close other programs, or open it on a machine with more memory.",
             )
         with _HonestReader(path) as file:
-            return _read(path, file, with_pixels, only)
+            return _read(path, file, with_pixels, only, pixels_later)
     except UnreadableFileError:
         raise
     except (RecursionError, MemoryError, _EndlessHeaderError) as error:
@@ -190,7 +223,9 @@ def read_dicom(path: Path, with_pixels: bool = True, only: Sequence[str] | None 
         ) from error
 
 
-def _read(path: Path, file: _HonestReader, with_pixels: bool, only: Sequence[str] | None) -> DicomFile:
+def _read(
+    path: Path, file: _HonestReader, with_pixels: bool, only: Sequence[str] | None, pixels_later: bool
+) -> DicomFile:
     """Parse header and pixel element of an open file."""
     notes: list[str] = []
     source: BinaryIO = file
@@ -215,7 +250,8 @@ def _read(path: Path, file: _HonestReader, with_pixels: bool, only: Sequence[str
             ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         )
         notes.append(f"{path.name} does not say how it is encoded; {UID(syntax).name} was found.")
-    element = _pixel_element(source, implicit, little) if with_pixels else None
+    later = path if pixels_later and source is file else None
+    element = _pixel_element(source, implicit, little, later) if with_pixels else None
     return DicomFile(path, dataset, UID(syntax), little, element, tuple(notes))
 
 
@@ -261,8 +297,11 @@ def _inflate(file: BinaryIO, name: str) -> bytes:
     return unpacked
 
 
-def _pixel_element(file: BinaryIO, implicit: bool, little: bool) -> PixelElement | None:
-    """The pixel element at the place where header reading stopped; None where the file has no pixels."""
+def _pixel_element(file: BinaryIO, implicit: bool, little: bool, later: Path | None) -> PixelElement | None:
+    """The pixel element at the place where header reading stopped; None where the file has no pixels.
+
+    Native pixels stay on the disk where `later` names the file.
+    """
     order = "little" if little else "big"
     head = file.read(8)
     if len(head) < 8:
@@ -273,7 +312,12 @@ def _pixel_element(file: BinaryIO, implicit: bool, little: bool) -> PixelElement
     length_bytes = head[4:8] if implicit else head[6:8] if head[4:6] == b"US" else file.read(4)
     declared = int.from_bytes(length_bytes, order)  # type: ignore[arg-type]
     encapsulated = declared == UNDEFINED
-    data = file.read() if encapsulated else file.read(declared)
+    data: bytes | BytesOnDisk
+    if later is not None and not encapsulated:
+        place = file.tell()
+        data = BytesOnDisk(later, place, min(declared, max(later.stat().st_size - place, 0)))
+    else:
+        data = file.read() if encapsulated else file.read(declared)
     return PixelElement(data, encapsulated, 0 if encapsulated else declared, PIXEL_TAGS[tag])
 
 

@@ -142,6 +142,23 @@ def luminance(colour: Frames) -> Frames:
 
 def decode_native(file: DicomFile, element: PixelElement, layout: PixelLayout) -> Decoded:
     """Frames straight from the bytes of the file."""
+    count, notes = native_count(file, element, layout)
+    return Decoded(native_frames(file, element.read(), layout, count), warnings=notes)
+
+
+def native_frames(file: DicomFile, data: bytes, layout: PixelLayout, count: int) -> Frames:
+    """The first `count` frames of native bytes."""
+    return _to_grey(_unpack(data, layout, count, file.little_endian), layout, file.dataset, file.path.name)
+
+
+def native_count(file: DicomFile, element: PixelElement, layout: PixelLayout) -> tuple[int, tuple[str, ...]]:
+    """How many whole frames the bytes of a native element hold, and what is wrong with that.
+
+    Raises
+    ------
+    UnreadableFileError
+        When they hold less than one.
+    """
     name = file.path.name
     whole = len(element.data) * 8 // layout.frame_bits
     declared = layout.declared_frames or 1
@@ -159,8 +176,7 @@ def decode_native(file: DicomFile, element: PixelElement, layout: PixelLayout) -
         notes.append(f"{name} does not say how many frames it has; {whole} were found.")
     if whole < declared:
         notes.append(f"{name} claims {declared} frames but holds {whole} whole ones; those are shown.")
-    frames = _unpack(element.data, layout, count, file.little_endian)
-    return Decoded(_to_grey(frames, layout, file.dataset, name), warnings=tuple(notes))
+    return count, tuple(notes)
 
 
 def _unpack(data: bytes, layout: PixelLayout, count: int, little: bool) -> Frames:

@@ -91,7 +91,7 @@ def _drawn_over(
 ) -> tuple[tuple[Mask | None, float], tuple[tuple[Overlay, ...], tuple[str, ...]]]:
     """Shutter and overlays of a file, on the grid of its frames."""
     count, *size = shape
-    native = b"" if file.pixels is None or file.pixels.encapsulated else file.pixels.data
+    native = b"" if file.pixels is None or file.pixels.encapsulated else file.pixels.read()
     grid = (size[0], size[1])
     return (
         shutter_of(dataset, grid, file.little_endian),

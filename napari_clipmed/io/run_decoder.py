@@ -15,7 +15,7 @@ from pydicom.uid import RLELossless
 
 from napari_clipmed.errors import UnreadableFileError
 from napari_clipmed.io import codecs
-from napari_clipmed.io.dicom_headers import DicomFile
+from napari_clipmed.io.dicom_headers import BytesOnDisk, DicomFile, PixelElement
 from napari_clipmed.io.dicom_pixels import (
     Decoded,
     Frames,
@@ -23,6 +23,8 @@ from napari_clipmed.io.dicom_pixels import (
     decode_native,
     decode_stream,
     decoder_of,
+    native_count,
+    native_frames,
 )
 from napari_clipmed.io.fragments import compressed_frames
 from napari_clipmed.progress import Progress
@@ -32,6 +34,9 @@ LARGE_RUN, HIGHEST_RATIO = 2**29, 500
 
 THREADS = 2
 """Decoders at work at the same time, where the codec lets go of the interpreter."""
+
+READ_BY_FRAME = 2**25
+"""Bytes of native pixels, 32 MiB, from which a run is read frame by frame; smaller ones are there at once."""
 
 Task = tuple[int, int]
 """Which run, which frame of it (both from 0)."""
@@ -96,7 +101,8 @@ def decode_runs(
 class RunDecoder:
     """The frames of one file, decoded one by one in any order; `decode` may be called by several threads.
 
-    Native frames need no decoding: all of them are there at once. One bad frame costs one frame.
+    The native frames of a long run are read from the disk one by one; those of a short one need no decoding
+    and are there at once. One bad frame costs one frame.
 
     Parameters
     ----------
@@ -132,17 +138,24 @@ class RunDecoder:
         self.file = file
         self.layout = PixelLayout.of(file.dataset, element.kind, name)
         self.frames: Frames | None = None
-        self.frees_threads = file.transfer_syntax in codecs.SYNTAXES
+        self.frees_threads = file.transfer_syntax in codecs.SYNTAXES or not element.encapsulated
         self._native: Decoded | None = None
+        self._on_disk: PixelElement | None = None
         self._fault = ""
         self._refusal: UnreadableFileError | None = None
         self._lock = Lock()
-        if not element.encapsulated:
+        if not element.encapsulated and self._reads_by_frame(element):
+            count, self._count_notes = native_count(file, element, self.layout)
+            self._on_disk = element
+            self._held = len(element.data)
+            self.streams: list[bytes] = [b""] * count
+            self.arrived = np.zeros(count, bool)
+        elif not element.encapsulated:
             self._native = decode_native(file, element, self.layout)
             self.frames = self._native.frames
             if not _draws_into_pixels(file.dataset):
                 self.file = replace(file, pixels=replace(element, data=b""))
-            self.streams: list[bytes] = [b""] * len(self.frames)
+            self.streams = [b""] * len(self.frames)
             self.arrived = np.ones(len(self.frames), bool)
         else:
             self._decoder = decoder_of(file.transfer_syntax, name)
@@ -152,6 +165,7 @@ class RunDecoder:
                 raise UnreadableFileError(
                     f"{name} holds no whole frame.", "The file was cut; export it again."
                 )
+            self._count_notes = _count_notes(len(self.streams), self.layout.declared_frames, name)
             self._held = sum(map(len, self.streams))
             self.file = replace(file, pixels=replace(element, data=b""))
             self.arrived = np.zeros(len(self.streams), bool)
@@ -170,7 +184,9 @@ class RunDecoder:
             self.tried[index] = True
             stream, self.streams[index] = self.streams[index], b""
         try:
-            self._put(index, self._decoded(stream))
+            self._put(
+                index, self._decoded(stream) if self._on_disk is None else self._read(self._on_disk, index)
+            )
         except UnreadableFileError as refusal:
             self._refusal = refusal
             self.tried[:] = True
@@ -180,6 +196,17 @@ class RunDecoder:
     def _decoded(self, stream: bytes) -> Frames:
         name = self.file.path.name
         return decode_stream(self._decoder, stream, self.layout, self.file.dataset, name)
+
+    def _reads_by_frame(self, element: PixelElement) -> bool:
+        """Whether the native frames are left on the disk until each is wanted."""
+        large = isinstance(element.data, BytesOnDisk) and len(element.data) >= READ_BY_FRAME
+        return large and self.layout.frame_bits % 8 == 0 and not _draws_into_pixels(self.file.dataset)
+
+    def _read(self, element: PixelElement, index: int) -> Frames:
+        """A native frame from the disk."""
+        size = self.layout.frame_bits // 8
+        data = element.data[index * size : (index + 1) * size]
+        return native_frames(self.file, data, self.layout, 1)[0]
 
     def _put(self, index: int, frame: Frames) -> None:
         """Room for the run is made when its first frame shows how much each takes."""
@@ -215,7 +242,7 @@ class RunDecoder:
                 "The file is damaged; export it again, uncompressed if possible.",
             )
         good = [int(index) for index in np.flatnonzero(self.arrived)]
-        return _mended(self.frames, good, name, self.layout.declared_frames)
+        return _mended(self.frames, good, name, self._count_notes)
 
 
 def _draws_into_pixels(dataset: Dataset) -> bool:
@@ -223,24 +250,29 @@ def _draws_into_pixels(dataset: Dataset) -> bool:
     return any(tag.group >> 8 == 0x60 for tag in dataset.keys())  # noqa: SIM118 - values are not to be parsed
 
 
-def _mended(frames: Frames, good: list[int], name: str, declared: int | None) -> Decoded:
+def _mended(frames: Frames, good: list[int], name: str, count_notes: tuple[str, ...]) -> Decoded:
     """Put neighbours in the place of bad frames, and say what was wrong."""
-    notes = []
     count = len(frames)
     bad = tuple(sorted(set(range(count)) - set(good)))
     for index in bad:
         frames[index] = frames[max((g for g in good if g < index), default=good[0])]
-    if bad:
-        numbers = ", ".join(str(index + 1) for index in bad[:8]) + ("…" if len(bad) > 8 else "")
-        notes.append(
-            f"{len(bad)} of {count} frames of {name} could not be decoded (frame {numbers}); "
-            "the frame before is shown in their place."
-        )
+    if not bad:
+        return Decoded(frames, bad, count_notes)
+    numbers = ", ".join(str(index + 1) for index in bad[:8]) + ("…" if len(bad) > 8 else "")
+    note = (
+        f"{len(bad)} of {count} frames of {name} could not be decoded (frame {numbers}); "
+        "the frame before is shown in their place."
+    )
+    return Decoded(frames, bad, (note, *count_notes))
+
+
+def _count_notes(count: int, declared: int | None, name: str) -> tuple[str, ...]:
+    """What is wrong with the number of compressed frames that a header declares."""
     if declared is None and count > 1:
-        notes.append(f"{name} does not say how many frames it has; {count} were found.")
+        return (f"{name} does not say how many frames it has; {count} were found.",)
     if declared is not None and declared != count:
-        notes.append(f"{name} claims {declared} frames but holds {count}; those are shown.")
-    return Decoded(frames, bad, tuple(notes))
+        return (f"{name} claims {declared} frames but holds {count}; those are shown.",)
+    return ()
 
 
 def _room_for(count: int, frame: Frames, name: str, held: int) -> Frames:

@@ -103,7 +103,7 @@ def first_picture(path: str | Path | Sequence[str | Path]) -> NDArray[np.generic
 
     try:
         picture: NDArray[np.generic] = open_study(path, progress, show).views[0].pixels[0]
-        return picture  # few frames, or uncompressed: everything was there at once
+        return picture  # few frames, or a small uncompressed run: everything was there at once
     except Cancelled:
         return pictures[0]
 
@@ -195,7 +195,7 @@ def _open_dicom(entry: StudyEntry, progress: Progress, show: Show | None) -> Stu
     faults: list[UnreadableFileError] = []
     for path in entry.paths:
         try:
-            runs.append(RunDecoder(read_dicom(path)))
+            runs.append(RunDecoder(read_dicom(path, pixels_later=True)))
         except UnreadableFileError as fault:
             faults.append(fault)
     arriving = None if show is None else _shown_early(entry, runs, progress, show)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from napari_clipmed.errors import Cancelled, UnreadableFileError
-from napari_clipmed.io import first_picture, open_study
+from napari_clipmed.io import first_picture, open_study, run_decoder
 from napari_clipmed.io.arriving import Arriving, ArrivingFrames, first_frames
 from napari_clipmed.io.dicom_headers import read_dicom
 from napari_clipmed.io.dicom_write import Uids
@@ -138,9 +139,91 @@ def test_both_planes_of_a_pair_are_shown_early_and_in_order(make_run, long_run) 
     assert shown[0].counts == (2 * COUNT, 2 * COUNT)
 
 
-def test_short_and_uncompressed_runs_are_shown_once(open_early, long_run) -> None:
+def test_short_runs_are_shown_once(open_early, long_run) -> None:
     assert open_early(compress=None)[0] == []
     assert open_early(pixels=long_run[:3])[0] == []
+
+
+@pytest.fixture
+def read_by_frame(monkeypatch) -> None:
+    """Small uncompressed runs are read as large ones are."""
+    monkeypatch.setattr(run_decoder, "READ_BY_FRAME", 0)
+
+
+@pytest.mark.usefixtures("read_by_frame")
+def test_a_long_uncompressed_run_is_shown_before_the_rest_is_read(open_early, long_run) -> None:
+    seen = {}
+
+    def look(arriving: Arriving) -> None:
+        seen["counts"] = arriving.counts
+        seen["first"] = np.array(arriving.study.views[0].pixels[0])
+        seen["blank"] = np.array(arriving.study.views[0].pixels[1])
+        arriving.look_at(0, 20)
+        seen["next"] = next(arriving.nearest_first())
+
+    shown, study = open_early(look, compress=None)
+    assert len(shown) == 1 and seen["counts"][0] <= 10 and seen["counts"][1] == COUNT
+    assert np.array_equal(seen["first"], long_run[0])
+    assert len(np.unique(seen["blank"])) == 2
+    assert abs(seen["next"][1] - 20) <= 1
+    assert np.array_equal(study.views[0].pixels, long_run)
+    assert shown[0].study.views[0].window.resembles(study.views[0].window)
+    assert not study.views[0].warnings
+
+
+@pytest.mark.usefixtures("read_by_frame")
+def test_cancelling_while_an_uncompressed_run_is_read(make_run, long_run) -> None:
+    progress, shown = Progress(), []
+
+    def show(arriving: Arriving) -> None:
+        shown.append(arriving)
+        progress.cancel()
+
+    with pytest.raises(Cancelled):
+        open_study(make_run(pixels=long_run), progress, show)
+    assert shown[0].counts[0] <= 12
+
+
+@pytest.mark.usefixtures("read_by_frame")
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_frames_read_one_by_one_are_those_read_at_once(
+    make_run, long_run, monkeypatch, photometric, syntax
+) -> None:
+    def change(dataset: pydicom.Dataset) -> None:
+        dataset.PhotometricInterpretation = photometric
+        dataset.HighBit, dataset.BitsStored = 14, 12
+        values = long_run << 3
+        dataset.PixelData = values.astype(">u2" if syntax == ExplicitVRBigEndian else "<u2").tobytes()
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.NumberOfFrames = COUNT + 3
+
+    path = make_run(pixels=long_run)
+    dataset = pydicom.dcmread(path)
+    change(dataset)
+    pydicom.dcmwrite(
+        path, dataset, implicit_vr=False, little_endian=syntax == ExplicitVRLittleEndian, force_encoding=True
+    )
+    early = open_study(path)
+    monkeypatch.setattr(run_decoder, "READ_BY_FRAME", 2**40)
+    at_once = open_study(path)
+    assert early.image_hash == at_once.image_hash
+    assert early.views[0].warnings == at_once.views[0].warnings
+    assert f"holds {COUNT}" in " ".join(early.views[0].warnings)
+
+
+@pytest.mark.usefixtures("read_by_frame")
+def test_a_file_that_is_cut_while_it_is_read_loses_its_last_frames(make_run, long_run) -> None:
+    path = make_run(pixels=long_run)
+
+    def cut(arriving: Arriving) -> None:
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size - 5 * long_run[0].nbytes)
+
+    study = open_study(path, Progress(), cut)
+    assert study.views[0].n_frames == COUNT
+    assert np.array_equal(study.views[0].pixels[20], long_run[20])
+    assert any("could not be decoded" in warning for warning in study.views[0].warnings)
 
 
 def test_cancelling_while_frames_arrive_ends_at_the_next_frame(make_run, long_run) -> None:
