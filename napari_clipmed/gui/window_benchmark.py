@@ -1,4 +1,4 @@
-"""How smooth the window is: redraws while scrubbing, the cine against the clock, pings of the event loop.
+"""How smooth the window is: first pictures, redraws, the cine against the clock, pings of the event loop.
 
 Runs in a real window. Everything shown is simulated.
 """
@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QApplication
 
+from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui.commands import add_docks
 from napari_clipmed.gui.review_tour import ReviewTour
 from napari_clipmed.gui.samples import make_sample
 from napari_clipmed.inference.results import Saliency
+from napari_clipmed.io.dicom_write import write_xa
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import (
     Calibration,
@@ -42,6 +45,14 @@ if TYPE_CHECKING:
 WINDOW = (1366, 768)
 PING_EVERY_S = 0.01
 WARM_UP = 6
+PATIENCE_S = 60.0
+BRIGHT = 140
+"""Lightness from which a pixel is that of the bright half of a long run."""
+
+LONG_RUNS = (
+    ("30×1024² JPEG Lossless", 30, "jpeglossless"),
+    ("60×1024² uncompressed", 60, None),
+)
 CORRECTED_STUDIES = 15
 """Simulated studies that are labelled so that there is something to fine-tune on."""
 
@@ -175,6 +186,49 @@ def overlay(session: ReviewSession) -> None:
     session.show_saliency(Saliency("MMD", "layercam", maps, frames))
 
 
+class FirstDraw(QObject):
+    """The moment at which the canvas first shows a picture whose right half is bright.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        super().__init__()
+        self.at: float | None = None
+        self._viewer = viewer
+        self._canvas = next(
+            widget
+            for window in QApplication.topLevelWidgets()
+            if window.isVisible()
+            for widget in window.findChildren(QOpenGLWidget)
+        )
+        self._canvas.frameSwapped.connect(self._on_swap)
+
+    def stop(self) -> None:
+        """Look no longer."""
+        self._canvas.frameSwapped.disconnect(self._on_swap)
+
+    def _on_swap(self) -> None:
+        """Qt has put a drawing of the canvas on the screen."""
+        now = time.perf_counter()
+        if self.at is None and len(self._viewer.layers) and self._is_bright():
+            self.at = now
+
+    def _is_bright(self) -> bool:
+        drawn = self._canvas.grabFramebuffer()
+        return bool(drawn.pixelColor(drawn.width() * 5 // 8, drawn.height() // 2).lightness() > BRIGHT)
+
+
+def long_run(path: Path, n_frames: int, compress: str | None, size: int = 1024) -> None:
+    """A run of noise in 12 of 16 bits, its right half bright."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 400, (n_frames, size, size), dtype=np.uint16)
+    frames[:, :, size // 2 :] += 3400
+    write_xa(path, frames, timing_ms=66.7, bits_stored=12, compress=compress, synthetic=True)
+
+
 class WindowBenchmark:
     """All measurements in one window.
 
@@ -192,6 +246,42 @@ class WindowBenchmark:
         self.tour = ReviewTour(self.viewer, add_docks(self.viewer), out)
         self.session = self.tour.session
         self.out = out
+
+    def first_pictures(self, repeats: int = 5) -> list[Row]:
+        """Milliseconds from the command to open a run until its first frame is on screen, and all of it read.
+
+        The first opening of the window, in which fonts and shaders are made, has rows of its own.
+        """
+        self.tour.front("Study")
+        rows: list[Row] = []
+        for name, n_frames, compress in LONG_RUNS:
+            path = self.out / f"{name}.dcm".replace(" ", "-")
+            long_run(path, n_frames, compress)
+            waits = [self._opening(path) for _ in range(repeats + 1)]
+            for when, some in (("first of the window", waits[:1]), ("later", waits[1:])):
+                if when == "later" or not rows:
+                    rows.append(
+                        Row.of(f"first frame on screen, {name}, {when}", [first for first, _ in some])
+                    )
+                    rows.append(Row.of(f"all of it read, {name}, {when}", [whole for _, whole in some]))
+        return rows
+
+    def _opening(self, path: Path) -> tuple[float, float]:
+        """Milliseconds until the first frame is drawn, and until the study is open."""
+        self.session.close_study()
+        self.tour.breathe(0.5)
+        draw = FirstDraw(self.viewer)
+        opened: list[float] = []
+        self.session.study_changed.connect(lambda study: opened.append(time.perf_counter()))
+        began = time.perf_counter()
+        self.session.open_paths([path])
+        until = began + PATIENCE_S
+        while (draw.at is None or self.session.study is None) and time.perf_counter() < until:
+            self._run(0.02)
+        draw.stop()
+        if draw.at is None or not opened:
+            raise ClipmedError("The first frame never came to the screen.", "Run it on a visible display.")
+        return 1000.0 * (draw.at - began), 1000.0 * (opened[-1] - began)
 
     def scrubbing(self, size: int = 1024, n_frames: int = 30, seconds: float = 8.0) -> list[Row]:
         """Milliseconds from moving the slider until everything is drawn, plain and under overlays."""

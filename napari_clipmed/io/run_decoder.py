@@ -160,7 +160,7 @@ class RunDecoder:
         else:
             self._decoder = decoder_of(file.transfer_syntax, name)
             one_each = file.transfer_syntax == RLELossless
-            self.streams = compressed_frames(element.data, self.layout.declared_frames, one_each)
+            self.streams = compressed_frames(element.read(), self.layout.declared_frames, one_each)
             if not self.streams:
                 raise UnreadableFileError(
                     f"{name} holds no whole frame.", "The file was cut; export it again."
