@@ -52,7 +52,7 @@ class Arrivals(QObject):
     def expect(self) -> Callable[[Arriving], None]:
         """What a job calls, on its own thread, with the first picture; what earlier jobs say is ignored."""
         self._expected += 1
-        return partial(self._came.emit, self._expected)
+        return partial(self._on_came, self._expected)
 
     def watch(self, job: Job) -> None:
         """Clear the canvas when a job ends without a whole study."""
@@ -72,13 +72,23 @@ class Arrivals(QObject):
         """The canvas is about to show something else."""
         self._arriving = self._coming = None
 
+    def _on_came(self, expected: int, arriving: Arriving) -> None:
+        """On the thread of the job, which waits a moment until the picture is on screen."""
+        arriving.seen.clear()
+        self._came.emit(expected, arriving)
+
     def _show(self, expected: int, arriving: Arriving) -> None:
         if expected == self._expected:
             self._arriving, self._coming = None, arriving
             self._session.turns.run(self._showing(arriving))
 
     def _showing(self, arriving: Arriving) -> Iterator[None]:
-        yield from self._session.hang_arriving(arriving.study)
+        for step in self._session.hang_arriving(arriving.study):
+            hanging = self._session.hanging
+            if hanging is not None and hanging.study is arriving.study and hanging.pictures_drawn:
+                arriving.seen.set()
+            yield step
+        arriving.seen.set()
         self._arriving, self._coming = arriving, None
         arriving.tell = self._on_told
         self._look_where_the_slider_is()

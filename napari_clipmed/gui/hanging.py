@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 ROOM_PX = (76, 28)
 """Pixels of the canvas left free in height (title above, standing words below) and in width."""
 
+TURNS_TO_DRAW = 3
+"""Turns of the event loop in which Qt draws what was added: titles and border take as long to add as a
+picture, and the picture is to be seen first."""
+
 SETTLED_MS = 100
 """How long napari's panes take to follow a new size of the window."""
 
@@ -90,6 +94,7 @@ class Hanging:
         self.active = 0
         self.native = False
         self.unread: set[int] = set()
+        self.pictures_drawn = False
         self._framed: tuple[int | None, Any, float] | None = None
         self.linked = LinkedZoom(self, linked_changed)
         self.grey = GreyScale(self, grey_changed)
@@ -117,8 +122,13 @@ class Hanging:
         for image in self.images:
             if image not in layers:
                 layers.append(image)
+                self.move_slider(0, 0)  # napari begins in the middle, which may not have arrived
                 self.frame()
                 yield
+        for _ in range(TURNS_TO_DRAW):
+            yield
+        self.pictures_drawn = True
+        yield
         layers.extend(file_graphics(self.study, self.placements, self.names))
         self.grey.listen()
         if len(self.images) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from qtpy.QtCore import QTimer
@@ -12,6 +13,13 @@ from napari_clipmed.gui.theme import wrapped_label
 
 REFRESH_MS = 500
 """How often the time left is said anew."""
+
+STILL_S = 1.0
+"""So long a bar without a total stands still."""
+
+EVERY_MS = 100
+"""How often words and bar change at most. Each change draws the whole window anew, canvas and all; a computer
+without a graphics card takes the time for that from the decoders."""
 
 
 class JobBar(QWidget):
@@ -31,6 +39,7 @@ class JobBar(QWidget):
         self._runner = runner
         self._keys = frozenset(keys)
         self._job: Job | None = None
+        self._since = 0.0
 
         self._sentence = wrapped_label(name="job_sentence")
         self._bar = QProgressBar()
@@ -51,6 +60,10 @@ class JobBar(QWidget):
         self._timer = QTimer(self)
         self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self._show)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(EVERY_MS)
+        self._soon.timeout.connect(self._show)
         runner.job_started.connect(self._adopt)
         runner.job_ended.connect(self._release)
         self._choose()
@@ -62,7 +75,7 @@ class JobBar(QWidget):
 
     def _adopt(self, job: Job) -> None:
         if job.key in self._keys:
-            job.changed.connect(self._show)
+            job.changed.connect(self._show_soon)
             self._choose()
 
     def _release(self, job: Job) -> None:
@@ -73,8 +86,17 @@ class JobBar(QWidget):
         ours = [job for job in self._runner.active if job.key in self._keys]
         at_work = [job for job in ours if job.state is not JobState.WAITING]
         candidates = at_work or ours
-        self._job = candidates[-1] if candidates else None
+        before, self._job = self._job, candidates[-1] if candidates else None
+        if self._job is not before:
+            self._since = time.monotonic()
         self._show()
+
+    def _show_soon(self) -> None:
+        job = self._job
+        if job is not None and job.state in (JobState.CANCELLING, JobState.WAITING):
+            self._show()  # a click is answered at once
+        elif not self._soon.isActive():
+            self._soon.start()
 
     def _show(self) -> None:
         job = self._job
@@ -83,7 +105,8 @@ class JobBar(QWidget):
             self.setVisible(False)
             return
         self._sentence.setText(job.sentence())
-        self._bar.setRange(0, job.step.total)
+        still = time.monotonic() - self._since < STILL_S
+        self._bar.setRange(0, job.step.total or int(still))
         self._bar.setValue(job.step.done)
         stopping = job.state is JobState.CANCELLING
         self._cancel.setEnabled(not stopping)

@@ -23,7 +23,7 @@ from napari_clipmed.gui.commands import add_docks
 from napari_clipmed.gui.review_tour import ReviewTour
 from napari_clipmed.gui.samples import make_sample
 from napari_clipmed.inference.results import Saliency
-from napari_clipmed.io.dicom_write import write_xa
+from napari_clipmed.io.dicom_write import Compression, write_xa
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import (
     Calibration,
@@ -49,7 +49,10 @@ PATIENCE_S = 60.0
 BRIGHT = 140
 """Lightness from which a pixel is that of the bright half of a long run."""
 
-LONG_RUNS = (
+NOISE = 12.0
+"""Standard deviation, in a range of 4,096, at which lossless compression halves a run, as with real ones."""
+
+LONG_RUNS: tuple[tuple[str, int, Compression | None], ...] = (
     ("30×1024² JPEG Lossless", 30, "jpeglossless"),
     ("60×1024² uncompressed", 60, None),
 )
@@ -221,10 +224,11 @@ class FirstDraw(QObject):
         return bool(drawn.pixelColor(drawn.width() * 5 // 8, drawn.height() // 2).lightness() > BRIGHT)
 
 
-def long_run(path: Path, n_frames: int, compress: str | None, size: int = 1024) -> None:
-    """A run of noise in 12 of 16 bits, its right half bright."""
+def long_run(path: Path, n_frames: int, compress: Compression | None, size: int = 1024) -> None:
+    """A run as noisy as real ones in 12 of 16 bits, its right half bright."""
     rng = np.random.default_rng(0)
-    frames = rng.integers(0, 400, (n_frames, size, size), dtype=np.uint16)
+    noise = 300 + NOISE * rng.standard_normal((n_frames, size, size), dtype=np.float32)
+    frames = noise.astype(np.uint16)
     frames[:, :, size // 2 :] += 3400
     write_xa(path, frames, timing_ms=66.7, bits_stored=12, compress=compress, synthetic=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from threading import Event
 from uuid import uuid4
 
 import numpy as np
@@ -24,6 +25,9 @@ from napari_clipmed.io.subtracted_frames import SubtractedFrames
 from napari_clipmed.io.subtraction import sampled_indices
 from napari_clipmed.lazy_frames import WHOLE, LazyFrames, Region
 from napari_clipmed.study import DisplayWindow, Frames, Study, View
+
+FIRST_LOOK_S = 0.5
+"""Longest that a reader waits for its first picture to be seen."""
 
 HATCH_PX = 32
 """Distance of the lines that mark a frame which has not arrived."""
@@ -102,12 +106,17 @@ class Arriving:
         Their decoders.
     tell : callable
         Called with view and frame when one was decoded, on the thread that reads; set it to be told.
+    seen : threading.Event
+        Who shows the first picture clears it at once and sets it when the picture is on screen; so long, but
+        not longer than `FIRST_LOOK_S`, the reader leaves processor and interpreter to the window.
     """
 
     def __init__(self, study: Study, runs: Sequence[RunDecoder]) -> None:
         self.study = study
         self.runs = tuple(runs)
         self.tell: Callable[[int, int], None] = lambda view, frame: None
+        self.seen = Event()
+        self.seen.set()
         self._looked_at = [0] * len(runs)
 
     def look_at(self, view: int, frame: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.errors import Cancelled, UnreadableFileError
-from napari_clipmed.io.arriving import Arriving, first_tasks, provisional_view
+from napari_clipmed.io.arriving import FIRST_LOOK_S, Arriving, first_tasks, provisional_view
 from napari_clipmed.io.beginnings import on_one_clock
 from napari_clipmed.io.dicom_headers import identity_of, is_dicom, read_dicom, text
 from napari_clipmed.io.dicom_view import kind_of, view_from
@@ -202,6 +202,7 @@ def _open_dicom(entry: StudyEntry, progress: Progress, show: Show | None) -> Stu
     if arriving is None:
         decode_runs(runs, one_by_one(runs), progress, READING)
     else:
+        arriving.seen.wait(FIRST_LOOK_S)
         decode_runs(arriving.runs, arriving.nearest_first(), progress, READING, arriving.tell)
     progress.step("Checking the pixels")
     for run in tuple(runs):

@@ -82,6 +82,15 @@ def test_one_slider_in_milliseconds_shows_both_views_at_the_same_time(viewer, se
     assert session.image_layer(1)._slice.image.raw[0, 0] == session.study.views[1].pixels[5, 0, 0]
 
 
+def test_the_first_picture_drawn_is_the_first_frame(viewer, session):
+    """napari begins in the middle of a run; of one that is still being read that is a blank."""
+    steps = session.hang_in_steps(biplane())
+    seen = set()
+    for _ in steps:
+        seen |= {session.time_position for layer in viewer.layers if tag_of(layer).role is Role.IMAGE}
+    assert seen == {0.0} and session.hanging.pictures_drawn
+
+
 def test_behind_the_end_of_the_shorter_run_nothing_can_be_painted(viewer, session, qtbot):
     session.go_to_frame(0, 7)
     assert session.outside_run(1)
