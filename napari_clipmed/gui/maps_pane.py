@@ -230,10 +230,8 @@ class MapsPane(QWidget):
             share = maps.cut_off.sum() / max(shown, 1)
             if share > CUT_OFF_SHARE:
                 said.append(f"{name}: {share:.0%} of the pixels peak after the run ends.")
-            if np.isnan(maps.time_to_peak[np.isfinite(maps.peak)]).any():
-                said.append(
-                    f"{name}: grey or uncoloured contrast is too faint to tell its peak to half a frame."
-                )
+        if any(np.isnan(maps.time_to_peak[np.isfinite(maps.peak)]).any() for maps in bolus.mapped.values()):
+            said.append("Grey, or without colour: too faint to tell its peak to half a frame.")
         units = {maps.time_unit for maps in bolus.mapped.values()}
         if "frames" in units:
             said.append("The file tells no times: frame numbers stand in for seconds.")

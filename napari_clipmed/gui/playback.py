@@ -27,8 +27,8 @@ ORDERS = {"↻ loop": Order.LOOP, "⇄ sweep": Order.SWEEP, "→ once": Order.ON
 DROPPED_WORTH_SAYING = 0.02
 STRIP_NAME = "Time"
 STRIP_HEIGHT = 92
-HINT_MOVING = "Attention over time appears here once the study is classified."
-HINT_STILL = "Time runs here as soon as a run with several frames is open."
+HINT_MOVING = "Attention over time comes when classified."
+HINT_STILL = "Time runs here once a run is open."
 
 
 class TimeStrip(QWidget):
