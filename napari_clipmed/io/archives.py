@@ -25,6 +25,8 @@ MOST_BYTES = 4 * 2**30
 
 MOST_MEMBERS = 20_000
 CHUNK = 2**20
+ARCHIVES = {".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz"}
+
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 """What `zipfile` raises on damaged, encrypted or exotic archives."""
 
@@ -128,8 +130,29 @@ def _unpack(path: Path, progress: Progress) -> Unpacked:
             f"Nothing of the archive {path.name} can be unpacked; it is damaged or encrypted.",
             "Unpack it with its password, or pack it again.",
         )
-    note = f"{len(broken)} files of {path.name} could not be unpacked: {', '.join(broken[:5])}."
-    return Unpacked(tuple(paths), (note,) if broken else (), folder)
+    inner = [_safe_name(member.filename) for member in members if _is_archive(member.filename)]
+    if members and not paths:
+        folder.cleanup()
+        what = f"other archives only: {_some(inner)}" if inner else "no image"
+        raise UnreadableFileError(
+            f"The archive {path.name} holds {what}.",
+            "Unpack it first." if inner else "Choose an archive of DICOM, PNG, JPEG or TIFF files.",
+        )
+    notes = []
+    if broken:
+        notes.append(f"{len(broken)} files of {path.name} could not be unpacked: {_some(broken)}.")
+    if inner:
+        notes.append(f"Archives inside {path.name} were not looked into: {_some(inner)}; unpack it first.")
+    return Unpacked(tuple(paths), tuple(notes), folder)
+
+
+def _is_archive(name: str) -> bool:
+    """Whether a member is called like an archive."""
+    return PurePosixPath(name).suffix.lower() in ARCHIVES
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
 
 
 def _write(

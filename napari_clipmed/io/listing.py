@@ -42,6 +42,7 @@ LISTED_TAGS = [
         "Rows",
     ),
     *("NumberOfFrames", "AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime"),
+    *("AcquisitionDateTime", "PlaneIdentification"),
     *("PositionerPrimaryAngle", "PositionerSecondaryAngle", "ReferencedImageSequence"),
     *("DirectoryRecordSequence", SHARED, PER_FRAME),
 ]

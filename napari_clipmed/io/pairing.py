@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -25,7 +26,8 @@ ANGLES_APART = (60.0, 120.0)
 class RunHeader:
     """What pairing looks at.
 
-    `seconds` is the acquisition time of day, else the content time; `plane` is "A", "B" or empty.
+    `seconds` is the time of day of the acquisition, else of the content; `plane` is "A", "B" or empty, by
+    Image Type of classic images and Plane Identification (0018,9457) of enhanced ones.
     """
 
     sop: str = ""
@@ -45,6 +47,8 @@ class RunHeader:
         """Read it from a (flattened) header."""
         image_type = text(dataset, "ImageType").upper().split("\\")
         instance = number(dataset, "InstanceNumber")
+        enhanced = text(dataset, "PlaneIdentification").upper()
+        date, seconds = _moment(dataset)
         return cls(
             sop=text(dataset, "SOPInstanceUID"),
             study=text(dataset, "StudyInstanceUID"),
@@ -53,25 +57,32 @@ class RunHeader:
             references=tuple(
                 text(item, "ReferencedSOPInstanceUID") for item in items(dataset, "ReferencedImageSequence")
             ),
-            plane=next((plane for plane in "AB" if f"BIPLANE {plane}" in image_type), ""),
-            date=text(dataset, "AcquisitionDate") or text(dataset, "ContentDate"),
-            seconds=_seconds(dataset),
+            plane=next((p for p in "AB" if f"BIPLANE {p}" in image_type or enhanced == f"PLANE {p}"), ""),
+            date=date,
+            seconds=seconds,
             instance=None if instance is None else int(instance),
             angles=angles_of(dataset),
             frames=max(integer(dataset, "NumberOfFrames", 1), 1),
         )
 
 
-def _seconds(dataset: Dataset) -> float | None:
-    """Seconds since midnight of the acquisition, else of the content."""
-    for keyword in ("AcquisitionTime", "ContentTime"):
+def _moment(dataset: Dataset) -> tuple[str, float | None]:
+    """Date, and seconds since midnight, of the acquisition, else of the content."""
+    whole = text(dataset, "AcquisitionDateTime")
+    dates = [text(dataset, "AcquisitionDate"), whole[:8], text(dataset, "ContentDate")]
+    date = next(filter(None, dates), "")
+    for told in (
+        text(dataset, "AcquisitionTime"),
+        re.split("[+-]", whole[8:])[0],
+        text(dataset, "ContentTime"),
+    ):
         try:
-            time = TM(text(dataset, keyword))
+            time = TM(told)
         except ValueError:
             continue
         if time is not None:
-            return time.hour * 3600 + time.minute * 60 + time.second + time.microsecond / 1e6
-    return None
+            return date, time.hour * 3600 + time.minute * 60 + time.second + time.microsecond / 1e6
+    return date, None
 
 
 def _apart(a: RunHeader, b: RunHeader) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pydicom import Dataset
 
 from napari_clipmed.io.pairing import RunHeader, pair_runs
 
@@ -51,6 +52,19 @@ def test_patients_and_studies_are_never_mixed(stranger) -> None:
 
 def test_without_study_uid_nothing_is_paired() -> None:
     assert rule(replace(A, study="", references=("b",)), replace(B, study="", references=("a",))) is None
+
+
+def test_enhanced_planes_are_paired_by_their_identification_and_time() -> None:
+    def plane(letter: str, moment: str) -> RunHeader:
+        header = Dataset()
+        header.SOPInstanceUID, header.StudyInstanceUID, header.PatientID = letter, "s", "p"
+        header.PlaneIdentification, header.AcquisitionDateTime = f"PLANE {letter}", moment
+        return RunHeader.of(header)
+
+    a, b = plane("A", "20260101101010.5-0500"), plane("B", "20260101101011.2-0500")
+    assert rule(a, b) == "biplane at the same time"
+    assert rule(a, plane("B", "20260101101013-0500")) is None
+    assert rule(a, plane("B", "20260102101010.5-0500")) is None
 
 
 def test_the_trusted_rule_goes_first() -> None:

@@ -167,9 +167,17 @@ def test_a_zip_bomb_is_stopped_while_it_unpacks(make_run, tmp_path, monkeypatch)
 
 
 def test_a_zip_in_a_zip_is_not_opened(make_run, tmp_path) -> None:
-    inner = packed(tmp_path, {"run.dcm": make_run().read_bytes()}, name="inner.zip")
-    with pytest.raises(UnreadableFileError, match="holds nothing to open"):
-        open_study(packed(tmp_path, {"inner.zip": inner.read_bytes()}, name="outer.zip"))
+    run = make_run().read_bytes()
+    inner = packed(tmp_path, {"run.dcm": run}, name="inner.zip").read_bytes()
+    with pytest.raises(UnreadableFileError, match="holds other archives only: inner.zip"):
+        open_study(packed(tmp_path, {"inner.zip": inner}, name="outer.zip"))
+    study = open_study(packed(tmp_path, {"inner.zip": inner, "run.dcm": run}, name="both.zip"))
+    assert any("inner.zip; unpack it first" in warning for warning in study.warnings)
+
+
+def test_an_archive_without_images_is_not_called_empty(tmp_path) -> None:
+    with pytest.raises(UnreadableFileError, match="holds no image"):
+        open_study(packed(tmp_path, {"letter.txt": b"Dear colleague"}))
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch) -> None:
