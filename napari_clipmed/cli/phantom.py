@@ -85,9 +85,19 @@ def dsa(
         Split, typer.Option(help="Put every study into one split, for a test set of its own.")
     ] = Split.mixed,
     shift: Shift = "",
+    beside: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead: a page (--out page.html) that sets --n simulated runs under each real run of this "
+            "folder. It holds the real pictures, so it stays local."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Simulated biplane cerebral angiograms: Control, MMD, IA, AM, AS."""
+    if beside is not None:
+        _compare(beside, out, n, seed, size, preset, as_json)
+        return
     from napari_clipmed.phantoms.dsa.writer import write_dsa_phantoms
 
     _write(
@@ -107,6 +117,26 @@ def dsa(
         n,
         as_json,
     )
+
+
+def _compare(beside: Path, out: Path, n: int, seed: int, size: int, preset: str, as_json: bool) -> None:
+    """Write the page of real and simulated strips, and tell their figures."""
+    from dataclasses import asdict
+
+    from napari_clipmed.cli._common import progress_line
+    from napari_clipmed.phantoms.dsa.beside import beside_page, look_of
+
+    with progress_line("Starting") as progress:
+        groups = beside_page(beside, out, n, seed, size, preset, progress)
+    if as_json:
+        strips = [strip for real, simulated in groups for strip in (real, *simulated)]
+        told = [
+            {"title": strip.title, "view": strip.view, "real": strip.real} | asdict(look_of(strip.frames))
+            for strip in strips
+        ]
+        print_json({"page": str(out), "strips": told})
+    else:
+        console.print(f"{len(groups)} real runs, {n} simulated beside each, in {out}", highlight=False)
 
 
 @phantom.command("cxr")

@@ -24,7 +24,8 @@ Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 class Ambient(BaseModel):
     """One preset of the acquisition; every pair is the (low, high) of a draw.
 
-    Lengths in mm, times in seconds, angles in degrees, shares from 0 to 1.
+    Lengths in mm, times in seconds, angles in degrees, shares from 0 to 1. `scatter` is scattered over
+    primary radiation; `late_moyamoya_share` of the moyamoya studies are of Suzuki's sixth stage.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +55,13 @@ class Ambient(BaseModel):
     dim_background: Range
     bright_background_share: float
     n_leaves: Range
+    # What follows was added later: off by default, so that older presets give what they always gave.
+    scatter: Range = (0.0, 0.0)
+    blur_mm: Range = (0.0, 0.0)
+    shutter_share: float = 0.0
+    catheter_share: float = 0.0
+    breathing_mm: Range = (0.0, 0.0)
+    late_moyamoya_share: float = 0.0
 
 
 @lru_cache

@@ -39,13 +39,18 @@ STAGES = {
     3: Stage(86, 0.8, 0.65, 1.0),
     4: Stage(96, 1.3, 0.35, 0.8),
     5: Stage(99, 1.8, 0.15, 0.45),
+    6: Stage(99.5, 2.2, 0.04, 0.0),
 }
+"""In the sixth the net is gone and next to nothing fills; it is drawn only where it is asked for."""
+
+SIXTH = 1.5
+"""Severity that asks for it; severities of other stages run from 0 to 1."""
 
 
 def moyamoya(draw: Draw) -> Circulation:
     """Narrow or closed fork, late patchy filling beyond it, wide small neighbours, the puff of smoke."""
     circulation, tree, rng = draw.healthy(), draw.anatomy.arteries, draw.rng
-    number = int(np.clip(1 + np.floor(5 * draw.worse), 1, 5))
+    number = 6 if draw.worse >= SIXTH else int(np.clip(1 + np.floor(5 * draw.worse), 1, 5))
     stage = STAGES[number]
     fork = int(tree.named("supraclinoid ICA")[-1])
     m1, a1 = tree.named("M1"), tree.named("A1")
@@ -65,7 +70,9 @@ def moyamoya(draw: Draw) -> Circulation:
     circulation.tissue_gain = 0.55 + 0.45 * stage.flow
     net = _basal_net(draw, fork, float(circulation.arrival[fork]), stage.net * rng.uniform(0.7, 1.3))
     circulation.parts += net
-    circulation.lesion_points = np.concatenate([part.points for part in net])
+    # Without a net the lesion is the closed fork itself.
+    closed = tree.position[np.concatenate([tree.named("supraclinoid ICA")[-4:], m1[:4], a1[:4]])]
+    circulation.lesion_points = np.concatenate([part.points for part in net]) if net else closed
     circulation.lesion_radius = np.full(len(circulation.lesion_points), 2.2)
     circulation.site, circulation.severity = "terminal ICA", {"stage": number}
     circulation.sentence = f"Moyamoya disease, Suzuki stage {number}, {draw.side} carotid fork."
@@ -75,7 +82,9 @@ def moyamoya(draw: Draw) -> Circulation:
 def _basal_net(draw: Draw, fork: int, arrival_s: float, richness: float) -> list[Part]:
     """The "puff of smoke": fine winding vessels from the fork up into the basal ganglia."""
     rng, side, origin = draw.rng, draw.anatomy.side, draw.anatomy.arteries.position[fork]
-    parts = []
+    parts: list[Part] = []
+    if richness <= 0:
+        return parts
     for _ in range(8 + int(80 * richness)):
         start = origin + [side * rng.uniform(-6, 14), rng.normal(-3, 5), rng.normal(2, 1.5)]
         end = origin + [side * rng.normal(8, 9), rng.normal(-6, 10), rng.uniform(8, 34)]

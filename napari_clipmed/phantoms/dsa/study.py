@@ -22,7 +22,9 @@ from napari_clipmed.phantoms.dsa.circulation import Circulation, side_name
 from napari_clipmed.phantoms.dsa.config import Ambient
 from napari_clipmed.phantoms.dsa.diseases import circulate
 from napari_clipmed.phantoms.dsa.elements import Elements, Tissue, gather_elements, gather_tissue
+from napari_clipmed.phantoms.dsa.extras import Extras, breathing, draw_extras
 from napari_clipmed.phantoms.dsa.haemodynamics import Bolus, draw_bolus
+from napari_clipmed.phantoms.dsa.moyamoya import SIXTH
 from napari_clipmed.phantoms.dsa.projection import IODINE_PER_MM, Camera, render, render_blush, splat
 from napari_clipmed.phantoms.dsa.skull import Solid, attenuation, draw_head
 from napari_clipmed.phantoms.dsa.truth import ViewTruth, lesion_truth, vessel_maps
@@ -62,6 +64,7 @@ class SimulatedStudy:
     acquisition: Acquisition
     bolus: Bolus
     elements: Elements
+    extras: Extras = field(default_factory=Extras)
     views: dict[str, SimulatedView] = field(default_factory=dict)
 
     @property
@@ -109,7 +112,7 @@ def simulate_study(
     size : int
         Detector pixels along each side.
     severity : float, optional
-        0 mild to 1 severe; drawn if not given.
+        0 mild to 1 severe; drawn if not given. `moyamoya.SIXTH` asks for Suzuki's sixth stage.
     site : str, optional
         Where the disease sits; drawn if not given.
     full_truth : bool
@@ -120,10 +123,15 @@ def simulate_study(
     bolus = draw_bolus(rng, ambient, quiet_s)
     head = draw_head(rng, anatomy.scale)
     motion = draw_motion(rng, acquisition.times_s, acquisition.heavy_motion, ambient.motion_scale)
+    motion = breathing(motion, seed, ambient, acquisition.times_s)
+    if label == "MMD" and severity is None and ambient.late_moyamoya_share:
+        late = np.random.default_rng([seed, 8]).random() < ambient.late_moyamoya_share
+        severity = SIXTH if late else None
     circulation = circulate(label, anatomy, bolus, ill, severity, site)
     elements = gather_elements(anatomy, circulation, bolus, acquisition.times_s, rng)
     tissue = gather_tissue(anatomy, circulation, bolus, acquisition.times_s, rng)
-    study = SimulatedStudy(label, side_name(anatomy), circulation, acquisition, bolus, elements)
+    extras = draw_extras(seed, ambient, anatomy, acquisition.times_s, bolus.onset_s)
+    study = SimulatedStudy(label, side_name(anatomy), circulation, acquisition, bolus, elements, extras)
     for camera in acquisition.cameras:
         study.views[camera.name] = _expose(camera, study, tissue, head, motion, rng, full_truth)
     return study
@@ -153,6 +161,10 @@ def _expose(
     log = IODINE_PER_MM * thickness
     log += misregistration(still, jaw, motion, camera.axes, camera.pixel_mm)
     log += slow_drift(rng, len(log), camera.size, acquisition.drift)
-    body = still + jaw
-    log += quantum_noise(rng, log.shape, body, acquisition.photons)
+    log, body = study.extras.add(camera, log, still + jaw)
+    noise = quantum_noise(rng, log.shape, body, acquisition.photons)
+    if study.extras.shutter:  # the console blanks what lies behind it
+        seen = study.extras.opening(camera.size)
+        lesion, noise = lesion & (seen > 0.5), noise * seen
+    log += noise
     return SimulatedView(camera, log, body, ViewTruth(lesion, visible, motion_px=shift, **maps))
