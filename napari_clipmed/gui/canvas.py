@@ -300,7 +300,12 @@ class Canvas(QObject):
         return self.masks.write(layer, frame, mask, value)
 
     def show_saliency(self, saliency: Saliency, opacity: float = 0.7) -> None:
-        """Lay activation maps over their views; scrubbing computes nothing further."""
+        """Lay activation maps over their views, at once; scrubbing computes nothing further."""
+        for _ in self.lay_over_in_steps(saliency, opacity):
+            pass
+
+    def lay_over_in_steps(self, saliency: Saliency, opacity: float = 0.7) -> Iterator[None]:
+        """The same, view by view; ends early when another map is asked for, or none."""
         self._saliency = saliency
         if self.hanging is not None:
             views = {name: index for name in saliency.maps if (index := self.view_index(name)) is not None}
@@ -310,6 +315,9 @@ class Canvas(QObject):
                 layer.opacity = opacity
                 if layer not in shown.values():
                     self._add(layer)
+                    yield
+                    if self._saliency is not saliency:
+                        return
         self.saliency_changed.emit(saliency)
 
     def hide_saliency(self) -> None:

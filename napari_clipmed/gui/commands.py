@@ -44,6 +44,8 @@ def add_docks(viewer: napari.Viewer) -> dict[str, object]:
     from qtpy.QtCore import QTimer
 
     from napari_clipmed.gui.playback import ensure_strip
+    from napari_clipmed.gui.rehearsal import rehearse
+    from napari_clipmed.gui.session import session_for
 
     docks: dict[str, object] = {}
     first = None
@@ -53,6 +55,7 @@ def add_docks(viewer: napari.Viewer) -> dict[str, object]:
     ensure_strip(viewer)
     if first is not None:
         QTimer.singleShot(0, first.raise_)  # tabs order themselves only when the window is drawn
+    session_for(viewer).turns.run(rehearse(viewer))
     return docks
 
 

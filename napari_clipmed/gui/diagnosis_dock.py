@@ -5,6 +5,7 @@ Asking another class or another method recomputes the activation maps only; scru
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -212,7 +213,8 @@ class DiagnosisDock(QWidget):
         known = self._saliencies.get((label, method))
         if known is not None:
             session.jobs.cancel(EXPLAIN)
-            self._lay_over(known)
+            for _ in self._laying_over(known):  # at once: the layers are there, only their data change
+                pass
             return
         progress_title = f"Activation maps of {title_of(diagnosis, label)}"
 
@@ -233,10 +235,10 @@ class DiagnosisDock(QWidget):
             return
         self._saliencies[label, method] = saliency
         if (label, method) == (self.bars.choice, self.saliency_box.method):
-            self._lay_over(saliency)
+            self.session.turns.run(self._laying_over(saliency))
 
-    def _lay_over(self, saliency: Saliency) -> None:
-        self.session.show_saliency(saliency, self.saliency_box.opacity)
+    def _laying_over(self, saliency: Saliency) -> Iterator[None]:
+        yield from self.session.lay_over_in_steps(saliency, self.saliency_box.opacity)
         for layer in self.session.cam_layers():
             layer.visible = self.saliency_box.overlay_on
             layer.events.visible.connect(self._on_layer_visible)

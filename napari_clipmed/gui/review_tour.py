@@ -53,7 +53,13 @@ class ReviewTour(DemoTour):
     def classify(self) -> None:
         """Wait for the answer and its heat maps."""
         self.front("Diagnosis")
-        self.step("classify", lambda: None, lambda: self.session.saliency and self.idle(), PATIENCE_S)
+        dock, session = self.docks["Diagnosis"], self.session
+
+        def ask() -> None:
+            if not session.settings.classify_on_open:
+                dock.classify_button.click()
+
+        self.step("classify", ask, lambda: session.saliency and self.idle(), PATIENCE_S)
 
     def explain_another_class(self) -> None:
         """Click the bar of a class that is not explained yet."""

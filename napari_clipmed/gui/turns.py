@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from types import GeneratorType
 
 from qtpy.QtCore import QObject, QTimer
 
@@ -35,7 +36,9 @@ class Turns(QObject):
         """Leave what has not been done undone."""
         self._timer.stop()
         while self._waiting:
-            self._waiting.popleft()
+            steps = self._waiting.popleft()
+            if isinstance(steps, GeneratorType) and not steps.gi_running:
+                steps.close()  # it may have something to tidy up
 
     def _step(self) -> None:
         steps = self._waiting[0]

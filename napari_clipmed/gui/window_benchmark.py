@@ -20,7 +20,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui.commands import add_docks
-from napari_clipmed.gui.review_tour import ReviewTour
+from napari_clipmed.gui.review_tour import PATIENCE_S, ReviewTour
 from napari_clipmed.gui.samples import make_sample
 from napari_clipmed.inference.results import Saliency
 from napari_clipmed.io.dicom_write import Compression, write_xa
@@ -333,6 +333,7 @@ class WindowBenchmark:
     def pings(self, finetune: bool = True) -> list[Row]:
         """How long the event loop lets a question wait while every kind of job is at work."""
         tour = self.tour
+        tour.step("settle", lambda: None, lambda: not self.session.turns.busy, PATIENCE_S)
         folders = [Path(make_sample(key, Progress()).views[0].source.path).parent for key in ("MMD", "chest")]
         self.session.close_study()
         pinger = Pinger()
