@@ -93,6 +93,43 @@ def train_causal_clipseg(
             _tell(export(best, settings, data, root, patients=patients, command=command, progress=progress))
 
 
+@train_app.command("clip")
+@with_run_options
+def train_clip(
+    out: Out,
+    angiograms: Annotated[
+        Path | None, typer.Option(help="Folder with studies.jsonl and reports, as `phantom dsa` writes it.")
+    ] = None,
+    films: Annotated[
+        Path | None, typer.Option(help="QaTa-COV19 in the LanGuideMedSeg or the LViT layout.")
+    ] = None,
+    config: Annotated[str, typer.Option(help="Recipe: a YAML file or a shipped name.")] = "clip_compact",
+    backbone: Backbone = "",
+    *,
+    overrides: Overrides,
+    asked: str,
+    start: Path | None,
+) -> None:
+    """Train a small CLIP on pictures with their sentences; its towers become a backbone, local-dir:OUT/ID."""
+    from napari_clipmed.training.clip_pretrain import describe_run, export_tower, train
+    from napari_clipmed.training.clip_recipe import read_clip_recipe
+
+    recipe = read_clip_recipe(config).overridden(overrides).on_backbone(backbone)
+    with _training() as progress:
+        _look_at(backbone, "clip-dsa", progress)
+        best = train(angiograms, films, recipe, out, progress, start)
+        if is_main_process():
+            given = [
+                name for name, path in (("angiograms", angiograms), ("films", films)) if path is not None
+            ]
+            data = "".join(f" --{name} DIR" for name in given)
+            command = f"napari-clipmed train clip{data} --config {Path(config).stem} --out DIR"
+            command += _asked_backbone(backbone) + asked
+            facts = describe_run(out, recipe, given, command)
+            folder = export_tower(best, recipe, out / recipe.id, facts)
+            console.print(f"Backbone [bold]local-dir:{folder}[/]", highlight=False)
+
+
 def is_main_process() -> bool:
     """Whether this process speaks for all that train together; Lightning numbers those that it starts."""
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("RANK", "0") == "0"

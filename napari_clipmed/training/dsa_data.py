@@ -42,6 +42,7 @@ class StudyRow:
     file: Path
     severity: dict[str, Any] = field(default_factory=dict)
     site: str = ""
+    report: str = ""
 
     @property
     def clarity(self) -> float:
@@ -83,6 +84,7 @@ def read_rows(folder: Path, split: str | None = None) -> list[StudyRow]:
             found = StudyRow(
                 str(row["id"]), str(row["patient"]), str(row["split"]), str(row["label"]),
                 folder / row["file"], dict(row.get("severity") or {}), str(row.get("site") or ""),
+                str(row.get("report") or ""),
             )  # fmt: skip
         except (ValueError, KeyError, TypeError) as error:
             raise ClipmedError(f"Line {number} of {index} is no study: {error!r}.") from error

@@ -1,0 +1,312 @@
+"""A small CLIP of our own, trained on pictures with their sentences.
+
+Two terms, both CLIP's symmetric cross-entropy (Radford et al., ICML 2021): pictures with sentences, and
+places with sentences, whose best places are pooled softly (after GLoRIA, Huang et al., ICCV 2021, with
+sentences in the place of words). Places are read as `models.dense` reads them, so that what is trained is
+what the heat maps of zero-shot show. Targets are soft (after MedCLIP, Wang et al., EMNLP 2022): a sentence
+that says the same of another picture is no negative.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import lightning
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from napari_clipmed.inference.preprocess import Preprocessing, normalise
+from napari_clipmed.models.backbone_hub import CONFIG_FILE, WEIGHT_FILES
+from napari_clipmed.models.backbone_source import CLIP_STATISTICS
+from napari_clipmed.models.backbones import clip_config, create_clip, modified_resnet, tokenizer_for
+from napari_clipmed.models.checkpoints import GELU_ENTRY
+from napari_clipmed.models.clip_dsa import MAX_LOGIT_SCALE, pool_by_mean_token
+from napari_clipmed.models.clip_dsa_loss import contrastive_loss
+from napari_clipmed.progress import Progress
+from napari_clipmed.training.clip_pairs import Pair, PairDataset, read_pairs
+from napari_clipmed.training.clip_recipe import ClipRecipe
+from napari_clipmed.training.fitting import (
+    Budget,
+    Budgeted,
+    Shuffled,
+    checkpoint_weights,
+    counted_once,
+    everywhere,
+    prepare,
+    seeded,
+    share_of_batch,
+)
+from napari_clipmed.training.recompute import recompute_stages
+
+log = logging.getLogger(__name__)
+
+MONITORED = "val/nearest_label"
+VALIDATION_PAIRS = 400
+"""At most so many are looked at, evenly spread over the validation split."""
+
+
+class ClipTraining(Budgeted):
+    """The objective and the schedule around an open_clip model.
+
+    Parameters
+    ----------
+    recipe : ClipRecipe
+    learned, judged_by : sequence of Pair
+        What it trains on, and what chooses the epoch.
+    """
+
+    def __init__(self, recipe: ClipRecipe, learned: Sequence[Pair], judged_by: Sequence[Pair]) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.model = cast("Any", create_clip(recipe.backbone))
+        self.tokenize = tokenizer_for(recipe.backbone)
+        visual = modified_resnet(self.model).to(memory_format=torch.channels_last)
+        self.size = int(visual.image_size)
+        self.learned = PairDataset(learned, self.size, recipe.frames, recipe.augmentation)
+        step = max(1, math.ceil(len(judged_by) / VALIDATION_PAIRS))
+        self.judged_by = PairDataset(judged_by[::step], self.size, recipe.frames, None)
+        if recipe.run.recompute:
+            recompute_stages(visual)
+        self.preprocessing = Preprocessing(self.size)
+        self.budget = Budget(recipe.epochs, recipe.minutes, recipe.rate)
+        self._seen: list[tuple[Tensor, ...]] = []
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Pairs to learn from, in a new order each epoch."""
+        batch = share_of_batch(self.recipe.batch, self.trainer.world_size)
+        order = Shuffled(len(self.learned), lambda: seeded(self.recipe.seed, self.current_epoch))
+        drop = len(self.learned) > self.recipe.batch
+        return self._loader(self.learned, batch, sampler=order, drop_last=drop, generator=torch.Generator())
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Pairs that choose the epoch."""
+        return self._loader(self.judged_by, self.recipe.batch)
+
+    def _loader(self, pairs: PairDataset, batch: int, **options: Any) -> DataLoader[dict[str, Any]]:
+        return DataLoader(pairs, batch, num_workers=self.recipe.run.workers, **options)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed all that is drawn in this epoch."""
+        torch.manual_seed(seeded(self.recipe.seed, self.current_epoch, self.global_rank))
+
+    def training_step(self, batch: dict[str, Any], index: int) -> Tensor:
+        """Both terms of a batch."""
+        images, places = self._look(batch["frames"])
+        text = self.model.encode_text(self.tokenize(batch["sentence"]).to(self.device), normalize=True)
+        with torch.autocast(images.device.type, enabled=False):
+            images, places, text = images.float(), places.float(), text.float()
+            scale = self.model.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+            facts = everywhere(self, images, text, batch["label"], batch["words"])
+            total = contrastive_loss(facts[0], facts[1], scale, self._targets(facts[2], facts[3]))
+            self.log("train/global", total, on_step=False, on_epoch=True, batch_size=len(images))
+            if self.recipe.local:
+                logits = scale * best_places(places, text, self.recipe.place_sharpness)
+                local = symmetric_cross_entropy(logits, self._targets(batch["label"], batch["words"]))
+                self.log("train/local", local, on_step=False, on_epoch=True, batch_size=len(images))
+                total = total + self.recipe.local * local
+        return total
+
+    def _look(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors (b, d) of pictures and (b, p, d) of all places of all their frames."""
+        visual = modified_resnet(self.model)
+        x = normalise(frames.flatten(0, 1), self.preprocessing).contiguous(memory_format=torch.channels_last)
+        maps = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(x)))))
+        pooled = functional.normalize(pool_by_mean_token(visual.attnpool, maps).float(), dim=-1)
+        pooled = functional.normalize(pooled.unflatten(0, frames.shape[:2]).mean(dim=1), dim=-1)
+        dense = visual.attnpool.c_proj(visual.attnpool.v_proj(maps.permute(0, 2, 3, 1)))
+        places = functional.normalize(dense.float(), dim=-1).flatten(1, 2).unflatten(0, frames.shape[:2])
+        return pooled, places.flatten(1, 2)
+
+    def _targets(self, labels: Tensor, words: Tensor) -> Tensor:
+        return soft_targets(labels, words, self.recipe.soft, self.recipe.tau)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        self._seen = []
+
+    def validation_step(self, batch: dict[str, Any], index: int) -> None:
+        """Embed pictures and sentences of a batch."""
+        images, _ = self._look(batch["frames"])
+        text = self.model.encode_text(self.tokenize(batch["sentence"]).to(self.device), normalize=True)
+        self._seen.append((batch["index"], images.float(), text.float(), batch["label"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log how often the nearest sentence says what the picture shows; the first figure selects."""
+        index, images, text, labels = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        images, text, labels = counted_once(self, index, images, text, labels)
+        self.log_dict(retrieval_figures(images, text, labels), sync_dist=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; norms, biases and the temperature are not decayed."""
+        parameters = list(self.model.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.recipe.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
+
+
+def soft_targets(labels: Tensor, words: Tensor, soft: float, tau: float) -> Tensor:
+    """Which sentence of a batch belongs to which picture, (n, n), rows summing to one.
+
+    Parameters
+    ----------
+    labels : (n,) Tensor
+    words : (n, w) Tensor of 0 and 1
+        Bags of words. The likeness of two sentences is the share of their words that both have (Jaccard).
+    soft : float
+        This share goes by softmax(likeness / tau), in which label and words count alike; the rest is shared
+        by the sentences that are the same.
+    """
+    common = words @ words.T
+    union = words.sum(dim=1)[:, None] + words.sum(dim=1)[None, :] - common
+    alike = common / union.clamp_min(1.0)
+    same = (alike > 0.999).float()
+    same = same / same.sum(dim=1, keepdim=True).clamp_min(1.0)
+    label = (labels[:, None] == labels[None, :]).float()
+    return (1.0 - soft) * same + soft * ((label + alike) / (2.0 * tau)).softmax(dim=1)
+
+
+def best_places(places: Tensor, text: Tensor, sharpness: float) -> Tensor:
+    """Cosines (b, n) of pictures and sentences by a soft maximum over places.
+
+    Parameters
+    ----------
+    places : (b, p, d) Tensor
+        Unit vectors.
+    text : (n, d) Tensor
+        Unit vectors.
+    sharpness : float
+        0 would be the mean, infinity the maximum.
+    """
+    cosines = torch.einsum("bpd,nd->bnp", places, text)
+    return (torch.logsumexp(sharpness * cosines, dim=-1) - math.log(places.shape[1])) / sharpness
+
+
+def symmetric_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Both directions of `contrastive_loss`, from logits (n, n)."""
+    backward = targets.T / targets.T.sum(dim=1, keepdim=True)
+    return 0.5 * (functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, backward))
+
+
+def retrieval_figures(images: Tensor, text: Tensor, labels: Tensor) -> dict[str, float]:
+    """How often the nearest sentence of all carries the picture's label, as the mean over labels.
+
+    ``val/nearest_label`` counts sentences of other pictures only; ``val/chance`` is what guessing gives.
+    """
+    cosines = images @ text.T
+    cosines.fill_diagonal_(-2.0)
+    right = labels[cosines.argmax(dim=1)] == labels
+    each = [right[labels == label].float().mean() for label in labels.unique()]
+    same = (labels[:, None] == labels[None, :]).float().fill_diagonal_(0.0).sum(dim=1) / max(
+        1, len(labels) - 1
+    )
+    chance = [same[labels == label].mean() for label in labels.unique()]
+    return {
+        MONITORED: float(torch.stack(each).mean()),
+        "val/chance": float(torch.stack(chance).mean()),
+        "val/n": float(len(labels)),
+    }
+
+
+def train(
+    angiograms: Path | None,
+    films: Path | None,
+    recipe: ClipRecipe,
+    out: Path,
+    progress: Progress | None = None,
+    start: Path | None = None,
+) -> Path:
+    """Train; an interrupted run in the same folder is taken up where it was.
+
+    Parameters
+    ----------
+    angiograms, films : Path or None
+        See `clip_pairs.read_pairs`; at least one.
+    recipe : ClipRecipe
+    out : Path
+        Receives ``checkpoints/best.ckpt``, ``checkpoints/last.ckpt`` and ``metrics.csv``.
+    start : Path, optional
+        Checkpoint of an earlier training of the same network, whose weights this one begins with.
+
+    Returns
+    -------
+    Path
+        The checkpoint with the best score.
+    """
+    progress = progress or Progress()
+    lightning.seed_everything(recipe.seed, verbose=False)
+    learned, judged = (read_pairs(angiograms, films, split, recipe.label_set) for split in ("train", "val"))
+    log.info("%d pictures with sentences to learn from, %d to judge by", len(learned), len(judged))
+    module = ClipTraining(recipe, learned, judged)
+    if start is not None:
+        module.model.load_state_dict(checkpoint_weights(start, "model."))
+    options: dict[str, Any] = {"clip_gradient": recipe.clip_gradient, "log_every_n_steps": 1}
+    fitting = prepare(recipe.run, out, MONITORED, module.budget, progress, **options)
+    return fitting.fit(module)
+
+
+def describe_run(out: Path, recipe: ClipRecipe, given: Sequence[str], command: str) -> dict[str, Any]:
+    """What is to be said of a trained tower: where it comes from, its score, where it ends.
+
+    Parameters
+    ----------
+    out : Path
+        Of `train`; its curves tell the best score.
+    given : sequence of str
+        "angiograms" and/or "films".
+    """
+    curves = [
+        row
+        for path in sorted(out.glob("metrics*.csv"))
+        for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    ]
+    scores = [float(row[MONITORED]) for row in curves if row.get(MONITORED)]
+    data = {
+        "angiograms": "SIMULATED angiograms with their reports",
+        "films": "QaTa-COV19 (train) with LViT's sentences",
+    }
+    return {
+        "id": recipe.id,
+        "title": recipe.title,
+        "data": ", ".join(data[name] for name in given),
+        "licence": "CC BY-NC-SA 3.0 IGO, research use" if "films" in given else "BSD-3-Clause",
+        "command": command,
+        "seed": recipe.seed,
+        MONITORED: max(scores, default=None),
+        "limits": [
+            "It knows the words of its sentences; others mean nothing to it.",
+            *(["It has seen simulated angiograms only."] if "angiograms" in given else []),
+            "Research use only, not for diagnosis.",
+        ],
+    }
+
+
+def export_tower(checkpoint: Path, recipe: ClipRecipe, folder: Path, facts: dict[str, Any]) -> Path:
+    """Write the towers of a checkpoint as a backbone: ``local-dir:FOLDER``.
+
+    Parameters
+    ----------
+    facts : mapping
+        What to say of it (data, command, figures, limits); kept beside the configuration.
+    """
+    from safetensors.torch import save_file
+
+    config = clip_config(recipe.backbone)
+    state = {key: value.half() if value.is_floating_point() else value for key, value in
+             checkpoint_weights(checkpoint, "model.").items()}  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {key: value.contiguous().clone() for key, value in state.items()}
+    said = "true" if config.get("quick_gelu") else "false"
+    save_file(whole, folder / WEIGHT_FILES[0], {"format": "pt", GELU_ENTRY: said})
+    content = {"model_cfg": config, "preprocess_cfg": CLIP_STATISTICS, "clipmed": facts}
+    (folder / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return folder
