@@ -20,7 +20,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui.commands import add_docks
-from napari_clipmed.gui.review_tour import PATIENCE_S, ReviewTour
+from napari_clipmed.gui.review_tour import ReviewTour
 from napari_clipmed.gui.samples import make_sample
 from napari_clipmed.inference.results import Saliency
 from napari_clipmed.io.dicom_write import Compression, write_xa

@@ -5,6 +5,7 @@ Everything that reads pictures or sentences is a job; the answer is about one st
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
@@ -240,10 +241,14 @@ class ZeroShotPane(QWidget):
 
         def done(heat: Saliency) -> None:
             if study is session.study:
-                session.show_saliency(heat, HEAT_OPACITY)
-                self._switch_overlay(self.overlay.isChecked())
+                session.turns.run(self._laying_over(heat))
 
         self._start(work, done, "Look for the sentence", HEAT)
+
+    def _laying_over(self, heat: Saliency) -> Iterator[None]:
+        """Lay a heat map over the views in turns of the event loop."""
+        yield from self._session.lay_over_in_steps(heat, HEAT_OPACITY)
+        self._switch_overlay(self.overlay.isChecked())
 
     def _start(self, work: object, done: object, title: str, key: str) -> None:
         self._session.jobs.start(work, title=title, on_done=done, on_error=self.failure.tell, key=key)  # type: ignore[arg-type]
