@@ -282,10 +282,8 @@ def certainty(cleaned: Posterior, times: NDArray[np.float64]) -> NDArray[np.floa
     top = cleaned.mean.argmax(axis=0)
     when, _ = _summit(cleaned.mean, times, top)
     half = np.gradient(times)[top] / 2
-    rng = np.random.default_rng(0)
     near = np.zeros(len(top))
-    for _ in range(DRAWS):
-        curves = cleaned.draw(rng)
+    for curves in cleaned.draws():
         near += np.abs(_summit(curves, times, curves.argmax(axis=0))[0] - when) <= half
     return near / DRAWS
 
