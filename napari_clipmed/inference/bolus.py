@@ -64,7 +64,7 @@ it, the shadow was there before."""
 CLEAR = 6.0
 """Standard deviations of its own noise that a pixel must peak above for its time to peak to be given."""
 
-CERTAIN = 0.9
+CERTAIN = 0.92
 """Share of the curves that a pixel's samples allow which must peak within half a frame interval of the
 likeliest one. On simulated studies 95 % of the times given are then right to half an interval."""
 

@@ -31,7 +31,7 @@ LEAST_NOISE = 1e-9
 LEAST_CONTRAST = 2.0
 """Standard deviations of noise that a curve is taken to rise by at least: noise alone reaches that."""
 
-DRAWS = 20
+DRAWS = 32
 """Curves drawn for each pixel."""
 
 
@@ -72,7 +72,7 @@ class Posterior:
         return Posterior(self.mean[:, chosen], self.patterns, self.spread[:, chosen], self.noise[chosen])
 
     def draws(self) -> Iterator[NDArray[np.float32]]:
-        """Other curves (T, N) that the samples allow, `DRAWS` times, in pairs on either side of the likeliest.
+        """Other curves (T, N) that the samples allow, `DRAWS` times, in pairs beside the likeliest.
 
         The same chances are taken for all curves: each has its own answer, and a million need no million
         random numbers.
