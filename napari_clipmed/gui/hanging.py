@@ -115,10 +115,10 @@ class Hanging:
     def hang(self) -> Iterator[None]:
         """Add the layers, draw titles and border, write the standing words, frame all views, step by step.
 
-        napari takes a tenth of a second for a layer; between two steps the window may draw and answer.
+        napari takes a tenth of a second for a layer, and the first words of a window take longer, since each
+        letter is drawn anew; between two steps the window may draw and answer. Pictures come first.
         """
         layers = self.viewer.layers
-        self.write_standing_words()
         for image in self.images:
             if image not in layers:
                 layers.append(image)
@@ -128,6 +128,7 @@ class Hanging:
         for _ in range(TURNS_TO_DRAW):
             yield
         self.pictures_drawn = True
+        self.write_standing_words()
         yield
         layers.extend(file_graphics(self.study, self.placements, self.names))
         self.grey.listen()

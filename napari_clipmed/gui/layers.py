@@ -250,6 +250,13 @@ def padded(frames: Frames, n_shown: int) -> Frames:
     return frames if missing <= 0 else PaddedFrames(frames, n_shown, float(frames[0].min()))
 
 
+def make_ready_for_layers() -> None:
+    """Have napari load what its first layer needs: units and colours, half a second."""
+    from napari.layers import Image
+
+    Image(np.zeros((1, 2, 2), np.uint8))
+
+
 def layer_name(view_name: str, role: Role) -> str:
     """Name shown in napari's layer list."""
     return view_name + NAMED[role]

@@ -23,7 +23,7 @@ from napari_clipmed.gui.case_keeper import CaseKeeper
 from napari_clipmed.gui.garbage import LookAgainOnClose, leave_out_libraries
 from napari_clipmed.gui.jobs import JobRunner
 from napari_clipmed.gui.keys import SideKeys, bind_session_keys
-from napari_clipmed.gui.layers import handed_over
+from napari_clipmed.gui.layers import handed_over, make_ready_for_layers
 from napari_clipmed.gui.opening import Folder, Memory, Opened, as_left, read_entry, read_paths
 from napari_clipmed.gui.overruling import overrule
 from napari_clipmed.gui.reader_settings import ReaderSettings
@@ -111,6 +111,7 @@ class ReviewSession(Canvas):
         window = getattr(viewer, "window", None)
         if window is not None:
             LookAgainOnClose(window._qt_window)
+            QTimer.singleShot(0, make_ready_for_layers)
         self._adopt()
 
     # -- what is open -------------------------------------------------------------------------------------
