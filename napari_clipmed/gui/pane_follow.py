@@ -57,7 +57,9 @@ class PaneFollow:
         if canvas.outside_run(target):
             tool.mode = "pan_zoom"
             name = canvas.view_names[target]
-            canvas.message.emit(f"The {name} run has no frame here: move along in time to draw on it.")
+            ended = canvas.hanging is not None and canvas.hanging.slider_frame(target) > 0
+            where = "has ended here: move back" if ended else "has not begun here: move on"
+            canvas.message.emit(f"The {name} run {where} in time to draw on it.")
 
     def pane(self, viewer: napari.Viewer, event: Any) -> int | None:
         """The view under the mouse; None between and around the panes."""

@@ -80,9 +80,9 @@ class Posterior:
         rng = np.random.default_rng(0)
         for _ in range(DRAWS // 2):
             chance = rng.standard_normal((len(self.mean), 1), dtype=np.float32)
-            beside = (self.patterns * chance.T) @ self.spread
-            yield self.mean + beside
-            yield self.mean - beside
+            beside = np.asarray((self.patterns * chance.T) @ self.spread, dtype=np.float32)
+            yield np.add(self.mean, beside, dtype=np.float32)
+            yield np.subtract(self.mean, beside, dtype=np.float32)
 
 
 def without_noise(

@@ -100,7 +100,7 @@ def test_behind_the_end_of_the_shorter_run_nothing_can_be_painted(viewer, sessio
     mask.mode = "paint"
     with qtbot.waitSignal(session.message) as said:
         drag(qtbot, viewer, session, 1, (10, 10), (12, 14))
-    assert "LA run has no frame here" in said.args[0]
+    assert "LA run has ended" in said.args[0]
     assert not mask.data.any()
 
 
@@ -115,7 +115,7 @@ def test_before_a_plane_has_begun_nothing_of_it_is_shown_or_painted(viewer, sess
     mask.mode = "paint"
     with qtbot.waitSignal(session.message) as said:
         drag(qtbot, viewer, session, 1, (10, 10), (12, 14))
-    assert "LA run has no frame here" in said.args[0] and not mask.data.any()
+    assert "LA run has not begun" in said.args[0] and not mask.data.any()
     with qtbot.waitSignal(session.frame_changed) as moved:
         session.go_to_frame(1, 3)
     assert moved.args == [{"AP": 5, "LA": 3}] and not session.outside_run(1)
