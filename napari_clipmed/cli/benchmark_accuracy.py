@@ -92,8 +92,12 @@ def accuracy_dsa(
         )  # fmt: skip
         progress.step("bootstrap over patients")
         bounds = intervals(out, measured, data, rounds)
-    command = _command("dsa", rows=rows, seeds=seeds, minutes=minutes, epochs=epochs, scale=scale.value,
-                       size=contest.size, frames=contest.frames, batch=batch)  # fmt: skip
+    options = _options(
+        {"rows": rows, "seeds": seeds, "minutes": minutes, "epochs": epochs, "scale": scale.value}
+        | {"size": contest.size, "frames": contest.frames, "batch": batch}
+    )
+    command = f"benchmark accuracy dsa --data DIR --out DIR {options}"
+    command += " --separate" * separate + " --pretrained" * pretrained
     text = dsa_section(measured, bounds, command, machine(), load, f"{date.today():%d %B %Y}")
     if write is not None:
         write_section(write, "accuracy dsa", text)
@@ -103,7 +107,76 @@ def accuracy_dsa(
         console.print(text, highlight=False)
 
 
-def _command(which: str, **options: object) -> str:
-    """What measures this again, without paths of this machine."""
-    given = " ".join(f"--{name} {value}" for name, value in options.items() if value is not None)
-    return f"benchmark accuracy {which} --data DIR --out DIR {given}"
+def _options(given: dict[str, object]) -> str:
+    """Options as they are typed, without paths of this machine."""
+    return " ".join(f"--{name} {value}" for name, value in given.items() if value is not None)
+
+
+@accuracy.command("cxr")
+def accuracy_cxr(
+    out: Annotated[Path, typer.Option(help="Keeps finished rows; the same command goes on from them.")],
+    data: Annotated[
+        Path | None, typer.Option(help="QaTa-COV19. Without it simulated films, made in --out.")
+    ] = None,
+    patients: Annotated[
+        Path | None, typer.Option(help="CSV with the columns id and patient; otherwise file names tell.")
+    ] = None,
+    films: Annotated[
+        int | None,
+        typer.Option(
+            min=8, help="Simulated training films (default 1000), or at most so many of QaTa's splits."
+        ),
+    ] = None,
+    rows: Annotated[str, typer.Option(help="Keys with commas between, or all.")] = "all",
+    seeds: Seeds = 1,
+    minutes: Minutes = None,
+    epochs: Epochs = None,
+    scale: Annotated[Sizes, typer.Option(help="Published widths, or narrow variants.")] = Sizes.compact,
+    size: Annotated[int | None, typer.Option(min=64, help="Pixels; default 128 compact, 224 paper.")] = None,
+    batch: Annotated[int, typer.Option(min=2, help="Films a step.")] = 16,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    write: Write = None,
+    as_json: AsJson = False,
+) -> None:
+    """CausalCLIPSeg's Tables 1 and 2 on QaTa-COV19, or on simulated films with confounders broken in a test.
+
+    Rows: unet, unetpp, attention-unet, swin-unet, blind, lvit, clipseg, cris, plain, maskers, printed, ours.
+    """
+    from napari_clipmed.benchmark.accuracy.cxr import mask_contest, measure_cxr
+    from napari_clipmed.benchmark.accuracy.cxr_data import films_of_phantoms, films_of_qata
+    from napari_clipmed.benchmark.accuracy.cxr_rows import rows_named
+    from napari_clipmed.benchmark.accuracy.cxr_table import cxr_section, cxr_words
+    from napari_clipmed.benchmark.report import write_section
+    from napari_clipmed.training.run_options import RunOptions
+
+    if minutes is None and epochs is None:
+        raise ClipmedError("The rows need a budget.", "Give --minutes or --epochs.")
+    side = size or (128 if scale is Sizes.compact else 224)
+    if side % 32:
+        raise ClipmedError(f"{side} pixels do not fit the networks.", "Choose a multiple of 32.")
+    run = RunOptions.model_validate({"device": device, "precision": precision, "threads": threads})
+    contest = mask_contest(scale=scale.value, size=side, minutes=minutes, epochs=epochs, batch=batch, run=run)
+    chosen, load = rows_named(rows), load_average()
+    with progress_line("Starting") as progress:
+        shown = (
+            films_of_qata(data, patients, films)
+            if data is not None
+            else films_of_phantoms(out, films or 1000, 1, side, progress)
+        )
+        measured = measure_cxr(
+            shown, out, chosen, range(seeds), contest, progress=progress,
+            on_result=lambda key, result: errors.print(cxr_words(key, result), highlight=False),
+        )  # fmt: skip
+    source = {"data": "DIR"} if data is not None else {}
+    given = source | {"films": films, "rows": rows, "seeds": seeds, "minutes": minutes, "epochs": epochs}
+    given |= {"scale": scale.value, "size": side, "batch": batch}
+    command = f"benchmark accuracy cxr --out DIR {_options(given)}"
+    text = cxr_section(measured, command, machine(), load, f"{date.today():%d %B %Y}")
+    if write is not None:
+        write_section(write, f"accuracy cxr {'qata' if data is not None else 'simulated'}", text)
+    if as_json:
+        print_json(measured | {"machine": machine(), "load_before": load, "command": command})
+    else:
+        console.print(text, highlight=False)
