@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -107,7 +108,7 @@ def accuracy_dsa(
         console.print(text, highlight=False)
 
 
-def _options(given: dict[str, object]) -> str:
+def _options(given: Mapping[str, object]) -> str:
     """Options as they are typed, without paths of this machine."""
     return " ".join(f"--{name} {value}" for name, value in given.items() if value is not None)
 

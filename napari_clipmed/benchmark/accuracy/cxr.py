@@ -21,7 +21,7 @@ from napari_clipmed.benchmark.accuracy.cxr_data import Films
 from napari_clipmed.benchmark.accuracy.cxr_rows import CxrRow, build
 from napari_clipmed.benchmark.accuracy.dsa_training import UNLIMITED
 from napari_clipmed.benchmark.accuracy.encoders import Scale
-from napari_clipmed.benchmark.accuracy.ledger import Ledger
+from napari_clipmed.benchmark.accuracy.ledger import Ledger, named
 from napari_clipmed.benchmark.accuracy.segmenters import Segmenter
 from napari_clipmed.inference.device import choose_compute
 from napari_clipmed.inference.preprocess import Preprocessing, normalise
@@ -193,8 +193,7 @@ def measure_cxr(
     ready = _read(films, contest, told_by) if waiting else {}
     for row, seed in waiting:
         key = f"{row.key}-{seed}"
-        named = Progress(lambda step, k=key: told_by.step(f"{k}: {step.what}", step.done, step.total))
-        result, counts = _measure(row, seed, contest, ready, ledger.scratch(key), named)
+        result, counts = _measure(row, seed, contest, ready, ledger.scratch(key), named(told_by, key))
         np.savez_compressed(out / f"{ledger.fingerprint}-{key}.npz", **counts)  # type: ignore[arg-type]
         ledger.add(key, result)
         on_result(key, result)

@@ -9,9 +9,9 @@ from typing import Any
 from napari_clipmed.benchmark.accuracy.cxr_rows import IN_BOTH_TABLES, ROWS
 
 NOTES = """Mean: of each film, averaged; pooled: all pixels counted together; never compare one with the
-other. In brackets 95 % intervals over patients, drawn with replacement. "Ours less row" is a difference of mean
-Dice on the same films: an interval that holds zero shows none. "Seen" are presentations of a training film
-within the budget."""
+other. In brackets 95 % intervals over patients, drawn with replacement. "Ours less row" is a difference of
+mean Dice on the same films: an interval that holds zero shows none. "Seen" are presentations of a training
+film within the budget."""
 
 
 def cxr_section(measured: Mapping[str, Any], command: str, machine: str, load: float, day: str) -> str:
@@ -47,8 +47,8 @@ def conditions(contest: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         f"{data['origin']}, fingerprint {data['fingerprint']}: {sets}. {widths}, random weights, "
         f"{contest['size']} px, batch {contest['batch']}, AdamW {contest['learning_rate']:g}, cross-entropy "
         f"and soft Dice, {contest['run']['precision']}. Budget of each row: {' or '.join(limits)}, "
-        "validation included; the best epoch by mean Dice on films set aside from training is judged once. No row was "
-        "tuned."
+        "validation included; the best epoch by mean Dice on films set aside from training is judged once. "
+        "No row was tuned."
     )
 
 

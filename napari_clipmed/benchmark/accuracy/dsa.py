@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_clipmed.benchmark.accuracy.dsa_rows import DsaRow
 from napari_clipmed.benchmark.accuracy.dsa_training import Contest, Outcome, train_and_judge
-from napari_clipmed.benchmark.accuracy.ledger import Ledger
+from napari_clipmed.benchmark.accuracy.ledger import Ledger, named
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.models.labels import LabelSet
 from napari_clipmed.progress import Progress
@@ -118,25 +118,19 @@ def measure_dsa(
     labels = LabelSet.named("dsa")
     splits = read_splits(data, labels)
     told = {"data": describe(data, splits), "contest": _plain(contest), "separate": separate}
-    ledger = Ledger(out, told)
+    ledger, told_by = Ledger(out, told), progress or Progress()
     for seed in seeds:  # a whole table with one seed first
         for row in rows:
             key = f"{row.key}-{seed}"
             if key in ledger.results():
                 continue
-            result = _measure(row, seed, contest, splits, labels, ledger, separate, _named(progress, key))
+            result = _measure(row, seed, contest, splits, labels, ledger, separate, named(told_by, key))
             ledger.add(key, result)
             on_result(key, result)
     found: dict[str, list[dict[str, Any]]] = {}
     for result in ledger.results().values():
         found.setdefault(result["row"], []).append(result)
     return told | {"rows": {k: sorted(v, key=lambda one: one["seed"]) for k, v in found.items()}}
-
-
-def _named(progress: Progress | None, key: str) -> Progress:
-    """The same progress, with the row before every message."""
-    told = progress or Progress()
-    return Progress(lambda step: told.step(f"{key}: {step.what}", step.done, step.total))
 
 
 def _plain(contest: Contest) -> dict[str, Any]:

@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from napari_clipmed.errors import ClipmedError
+from napari_clipmed.progress import Progress
+
+
+def named(progress: Progress, key: str) -> Progress:
+    """The same progress, with the row before every message."""
+    return Progress(lambda step: progress.step(f"{key}: {step.what}", step.done, step.total))
 
 
 class Ledger:
