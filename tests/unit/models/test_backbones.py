@@ -14,9 +14,10 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
+from hub_server import hub_of
 from small_clips import put_into_cache, small_clip, state_of, write_archive, write_folder
 
-from napari_clipmed.errors import ModelError
+from napari_clipmed.errors import Cancelled, ModelError
 from napari_clipmed.models.archive_conversion import convert_archive
 from napari_clipmed.models.backbone_source import architectures, find_source, is_here, read_name, shown_name
 from napari_clipmed.models.backbones import (
@@ -26,6 +27,7 @@ from napari_clipmed.models.backbones import (
     sentence_features,
     tokenizer_for,
 )
+from napari_clipmed.progress import Progress, Step
 
 REPOSITORY = "someone/tiny-clip"
 
@@ -301,6 +303,38 @@ def test_a_hub_out_of_reach_is_said_at_once(hub_cache: Path, monkeypatch: pytest
     with pytest.raises(ModelError, match="hub could not be reached") as caught:
         create_clip(f"hf-hub:{REPOSITORY}")
     assert len(str(caught.value)) < 400
+
+
+def test_a_download_tells_how_far_it_is_and_is_read_from_the_cache_ever_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, steps = small_clip(), []
+    folder = write_folder(tmp_path / "served", source)
+    with hub_of(folder, tmp_path / "cache", monkeypatch) as asked:
+        progress = Progress(lambda step: steps.append((step.what, step.done, step.total)))
+        assert same(create_clip(f"hf-hub:{REPOSITORY}", progress=progress), source)
+        assert "open_clip_model.safetensors" in asked
+        whole = round((folder / "open_clip_model.safetensors").stat().st_size / 2**20)
+        assert (f"Downloading {REPOSITORY} (MiB)", whole, whole) in steps
+        (folder / "open_clip_model.safetensors").unlink()
+        with pytest.raises(ModelError, match="holds none of open_clip_model.safetensors"):
+            find_source("hf-hub:someone/other")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert same(create_clip(f"hf-hub:{REPOSITORY}"), source)
+
+
+def test_a_download_that_is_stopped_leaves_nothing_to_be_mistaken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(step: Step) -> None:
+        if step.what.startswith("Downloading"):
+            progress.cancel()
+
+    progress = Progress(stop)
+    served = write_folder(tmp_path / "served")
+    with hub_of(served, tmp_path / "cache", monkeypatch), pytest.raises(Cancelled):
+        create_clip(f"hf-hub:{REPOSITORY}", progress=progress)
+    assert not is_here(f"hf-hub:{REPOSITORY}")
 
 
 def test_a_text_tower_of_transformers_is_asked_for_by_name(tmp_path: Path) -> None:
