@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from studies import biplane, canvas_of, make_view
 
 from napari_clipmed.gui.cine import Playing
-from napari_clipmed.gui.playback import ensure_strip
+from napari_clipmed.gui.playback import HINT_MOVING, HINT_STILL, ensure_strip
 from napari_clipmed.study import Projection
 
 
@@ -148,3 +148,9 @@ def test_frames_of_both_views_are_shown_and_steps_go_with_the_active_view(strip,
     qtbot.keyClick(canvas, ".")
     assert session.frame_of(1) == 2
     assert strip.time_label.text() == "LA  0.40 s  3/6"
+
+
+def test_the_hint_fits_into_the_strip_of_a_small_screen(strip):
+    """At 1366 x 768 the curve is 350 pixels wide."""
+    widths = [strip.curve_hint.fontMetrics().horizontalAdvance(hint) for hint in (HINT_MOVING, HINT_STILL)]
+    assert max(widths) < 350
