@@ -29,6 +29,7 @@ import torch
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.modified_resnet import ModifiedResNet
+from open_clip.tokenizer import HFTokenizer
 from torch import Tensor, nn
 
 from napari_clipmed.errors import ModelError
@@ -112,7 +113,7 @@ def tokenizer_of(config: Mapping[str, Any]) -> Tokenizer:
     _need_transformers()
     options = {"tokenizer_mode": text.get("tokenizer_mode"), **text.get("tokenizer_kwargs", {})}
     try:
-        return open_clip.HFTokenizer(name, context_length=length, **options)
+        return HFTokenizer(name, context_length=length, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"The tokenizer {name} could not be loaded: {first_line(error)}.", _TOWER_FILES

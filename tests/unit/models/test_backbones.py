@@ -23,6 +23,7 @@ from napari_clipmed.models.backbone_source import architectures, find_source, is
 from napari_clipmed.models.backbones import (
     clip_config,
     create_clip,
+    create_from,
     modified_resnet,
     sentence_features,
     tokenizer_for,
@@ -368,3 +369,36 @@ def test_sentence_features_are_unit_and_frozen() -> None:
     assert torch.allclose(features.norm(dim=-1), torch.ones(2), atol=1e-5)
     assert not features.requires_grad
     assert model.training
+
+
+def test_a_tower_of_transformers_in_a_folder_needs_no_hub(hub_cache: Path, tmp_path: Path) -> None:
+    """As BiomedCLIP is laid out, with the files of its tower beside it: nothing is asked for by name."""
+    transformers = pytest.importorskip("transformers", reason="the package transformers is not installed")
+    sizes = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    transformers.BertConfig(**sizes, intermediate_size=64).save_pretrained(tmp_path)
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "moyamoya",
+        "disease",
+        *(f"w{n}" for n in range(33)),
+    ]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    text = {"hf_model_name": "nobody/bert", "hf_tokenizer_name": "nobody/bert", "hf_proj_type": "mlp"}
+    text |= {"hf_pooler_type": "cls_last_hidden_state_pooler", "context_length": 16}
+    vision = {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "linear", "image_size": 160}
+    config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    source = create_from(find_source(f"local-dir:{tmp_path}", weights=False)).eval()
+    save_file(state_of(source), tmp_path / "open_clip_model.safetensors")
+    loaded = create_clip(f"local-dir:{tmp_path}")
+    assert same(loaded, source)
+    features = sentence_features(loaded, tokenizer_for(f"local-dir:{tmp_path}"), ["moyamoya disease", "w1"])
+    assert features.shape == (2, 24)
+    assert clip_config(f"local-dir:{tmp_path}")["text_cfg"]["hf_model_name"] == "nobody/bert", (
+        "no path on a card"
+    )
