@@ -63,7 +63,7 @@ ROWS: dict[str, DsaRow] = {
         DsaRow("s3d", "S3D", "3D", 1),
         DsaRow("mvit", "MViT", "3D", 1),
         DsaRow("swin3d", "Swin3D", "3D", 1),
-        DsaRow("clip", "CLIP: average pooling", "CLIP", 1, "avg"),
+        DsaRow("clip", "average pooling", "CLIP", 1, "avg"),
         DsaRow("clip-max", "maximum", "CLIP", 2, "max"),
         DsaRow("clip-lstm", "LSTM", "CLIP", 2, "lstm"),
         DsaRow("clip-gru", "GRU", "CLIP", 2, "gru"),
