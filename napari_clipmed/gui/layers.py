@@ -250,6 +250,11 @@ def padded(frames: Frames, n_shown: int) -> Frames:
     return frames if missing <= 0 else PaddedFrames(frames, n_shown, float(frames[0].min()))
 
 
+def window_is_open(viewer: napari.Viewer) -> bool:
+    """Whether napari has not closed the window of a viewer."""
+    return hasattr(viewer.window, "_qt_window")
+
+
 def make_ready_for_layers() -> None:
     """Have napari load what its first layer needs: units and colours, half a second."""
     from napari.layers import Image

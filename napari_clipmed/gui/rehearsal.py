@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_clipmed.gui.layers import window_is_open
+
 if TYPE_CHECKING:
     import napari
     from napari.layers import Layer
@@ -40,7 +42,7 @@ def rehearse(viewer: napari.Viewer) -> Iterator[None]:
             yield
     finally:
         viewer_now = window()
-        if viewer_now is not None:
+        if viewer_now is not None and window_is_open(viewer_now):
             with viewer_now.layers.batched_update():  # one collection of garbage instead of one for each
                 for layer in shown:
                     if layer in viewer_now.layers:
@@ -48,7 +50,8 @@ def rehearse(viewer: napari.Viewer) -> Iterator[None]:
 
 
 def _in_use(viewer: napari.Viewer, ours: list[Layer]) -> bool:
-    return not viewer.window._qt_window.isVisible() or any(layer not in ours for layer in viewer.layers)
+    drawn = window_is_open(viewer) and viewer.window._qt_window.isVisible()
+    return not drawn or any(layer not in ours for layer in viewer.layers)
 
 
 def _kinds() -> Iterator[Callable[[], Layer]]:

@@ -23,7 +23,7 @@ from napari_clipmed.gui.case_keeper import CaseKeeper
 from napari_clipmed.gui.garbage import LookAgainOnClose, leave_out_libraries
 from napari_clipmed.gui.jobs import JobRunner
 from napari_clipmed.gui.keys import SideKeys, bind_session_keys
-from napari_clipmed.gui.layers import handed_over, make_ready_for_layers
+from napari_clipmed.gui.layers import handed_over, make_ready_for_layers, window_is_open
 from napari_clipmed.gui.opening import Folder, Memory, Opened, as_left, read_entry, read_paths
 from napari_clipmed.gui.overruling import overrule
 from napari_clipmed.gui.reader_settings import ReaderSettings
@@ -101,7 +101,7 @@ class ReviewSession(Canvas):
         self.side_keys = SideKeys()
         self.strip: QWidget | None = None
         self.arrivals = Arrivals(self)
-        self.turns = Turns(self)
+        self.turns = Turns(self, self._has_a_window)
         self._hanging_up = False
         self._opened: Opened | None = None
         self._diagnosis: Diagnosis | None = None
@@ -113,6 +113,10 @@ class ReviewSession(Canvas):
             LookAgainOnClose(window._qt_window)
             QTimer.singleShot(0, make_ready_for_layers)
         self._adopt()
+
+    def _has_a_window(self) -> bool:
+        viewer = self._viewer()
+        return viewer is not None and (not hasattr(viewer, "window") or window_is_open(viewer))
 
     # -- what is open -------------------------------------------------------------------------------------
 

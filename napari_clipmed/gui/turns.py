@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import GeneratorType
 
 from qtpy.QtCore import QObject, QTimer
@@ -13,10 +13,18 @@ BREATH_MS = 10
 
 
 class Turns(QObject):
-    """Runs iterators, one step in each turn of the event loop and one iterator after the other."""
+    """Runs iterators, one step in each turn of the event loop and one iterator after the other.
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    Parameters
+    ----------
+    parent : QObject, optional
+    wanted : callable, optional
+        Asked before each step: no more is done in a window that is being closed.
+    """
+
+    def __init__(self, parent: QObject | None = None, wanted: Callable[[], bool] = lambda: True) -> None:
         super().__init__(parent)
+        self._wanted = wanted
         self._waiting: deque[Iterator[None]] = deque()
         self._timer = QTimer(self)
         self._timer.setInterval(BREATH_MS)
@@ -41,6 +49,9 @@ class Turns(QObject):
                 steps.close()  # it may have something to tidy up
 
     def _step(self) -> None:
+        if not self._wanted():
+            self.drop()
+            return
         steps = self._waiting[0]
         try:
             next(steps)

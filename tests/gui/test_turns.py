@@ -118,3 +118,25 @@ def test_libraries_are_left_out_of_collections_until_the_window_closes(make_napa
     assert gc.isenabled()
     viewer.close()
     assert gc.get_freeze_count() == 0
+
+
+def test_nothing_more_is_done_in_a_window_that_is_being_closed(qtbot) -> None:
+    open_, done, tidied = True, [], []
+
+    def steps():
+        try:
+            for number in range(100):
+                done.append(number)
+                yield
+        finally:
+            tidied.append(True)
+
+    turns = Turns(wanted=lambda: open_)
+    turns.run(steps())
+    qtbot.waitUntil(lambda: len(done) >= 2)
+    open_ = False
+    qtbot.waitUntil(lambda: not turns.busy)
+    before = len(done)
+    qtbot.wait(50)
+    assert len(done) == before < 100
+    assert tidied == [True]
