@@ -68,9 +68,7 @@ class Compute:
         return replace(self, precision=precision, open=False)
 
     def faster_first(self) -> tuple[str, ...]:
-        """Precisions to be tried before float32, fastest first; its own alone where that was asked for."""
-        if not self.open:
-            return (self.precision,)
+        """Precisions to be tried before float32 where none was asked for, fastest first."""
         bytes_too = ("int8",) if self.device == "cpu" and can_multiply_bytes() else ()
         return (*bytes_too, *((self.precision,) if self.precision != "fp32" else ()))
 

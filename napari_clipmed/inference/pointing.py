@@ -68,10 +68,7 @@ def pointing_game(saliency: Saliency, lesions: dict[str, NDArray[np.bool_]]) -> 
     ValueError
         When no view of the saliency has a lesion mask.
     """
-    views = [view for view in saliency.maps if view in lesions]
-    if not views:
-        raise ValueError("No view of the saliency has a true mask")
-    view = max(views, key=lambda name: float(saliency.maps[name].max()))
+    view = max(_judged_views(saliency, lesions), key=lambda name: float(saliency.maps[name].max()))
     maps, lesion = saliency.maps[view], lesions[view]
     sample, cell_row, cell_column = np.unravel_index(int(maps.argmax()), maps.shape)
     row0, column0, row1, column1 = saliency.boxes.get(view, (0.0, 0.0, *lesion.shape))
@@ -97,9 +94,7 @@ def energy_in_lesion(saliency: Saliency, lesions: dict[str, NDArray[np.bool_]]) 
     ValueError
         When no view of the saliency has a lesion mask.
     """
-    views = [view for view in saliency.maps if view in lesions]
-    if not views:
-        raise ValueError("No view of the saliency has a true mask")
+    views = _judged_views(saliency, lesions)
     inside = total = 0.0
     cells = count = 0
     for view in views:
@@ -108,6 +103,13 @@ def energy_in_lesion(saliency: Saliency, lesions: dict[str, NDArray[np.bool_]]) 
         total += float(maps.sum(dtype=np.float64))
         cells, count = cells + int(reached.sum()), count + reached.size
     return Energy(inside / total if total > 0 else 0.0, cells / count)
+
+
+def _judged_views(saliency: Saliency, lesions: dict[str, NDArray[np.bool_]]) -> list[str]:
+    views = [view for view in saliency.maps if view in lesions]
+    if not views:
+        raise ValueError("No view of the saliency has a true mask")
+    return views
 
 
 def _reached(saliency: Saliency, view: str, lesion: NDArray[np.bool_]) -> NDArray[np.bool_]:

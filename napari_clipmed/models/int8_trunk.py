@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from open_clip.modified_resnet import Bottleneck, ModifiedResNet
@@ -131,14 +132,21 @@ class _Bytes:
     def pooled(self) -> _Bytes:
         """Means of 2 x 2, rounded; as a convolution of each channel, since that operator is the fastest."""
         channels = self.values.shape[1]
-        quarter, zero = torch.full((channels,), 0.25), torch.zeros(channels, dtype=torch.int64)
-        ones = torch.ones(channels, 1, 2, 2, dtype=torch.int8)
-        weight = torch.ops.onednn.qconv_prepack(ones, quarter, 1.0, 0, [2, 2], [0, 0], [1, 1], channels, None)
+        weight, quarter, zero = _mean_of_four(channels)
         mean = torch.ops.onednn.qconv2d_pointwise.default(
             self.values, 1.0, 0, weight, quarter, zero, None, [2, 2], [0, 0], [1, 1], channels,
             1.0, 0, torch.uint8, "none", [], "",
         )  # fmt: skip
         return _Bytes(mean, self.step)
+
+
+@lru_cache
+def _mean_of_four(channels: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Packed ones, their scale and their zero point, for so many channels."""
+    quarter, zero = torch.full((channels,), 0.25), torch.zeros(channels, dtype=torch.int64)
+    ones = torch.ones(channels, 1, 2, 2, dtype=torch.int8)
+    packed = torch.ops.onednn.qconv_prepack(ones, quarter, 1.0, 0, [2, 2], [0, 0], [1, 1], channels, None)
+    return packed, quarter, zero
 
 
 class _Int8Conv:

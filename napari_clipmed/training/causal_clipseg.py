@@ -29,6 +29,7 @@ from napari_clipmed.training.fitting import (
     prepare,
     seeded,
     share_of_batch,
+    with_decay,
 )
 from napari_clipmed.training.metrics_segmentation import SegmentationMetrics
 from napari_clipmed.training.qata_data import QaTaItem, load_split, read_patients, without_patients
@@ -133,12 +134,7 @@ class SegmentationTraining(Budgeted):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam or AdamW; norms and biases are not decayed."""
         settings = self.config.optimisation
-        plain = [p for p in self.network.parameters() if p.ndim < 2]
-        matrices = [p for p in self.network.parameters() if p.ndim >= 2]
-        groups = [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
+        groups = with_decay(self.network.parameters(), settings.weight_decay)
         kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
         return kind(groups, lr=settings.lr)
 

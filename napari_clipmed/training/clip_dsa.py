@@ -36,6 +36,7 @@ from napari_clipmed.training.fitting import (
     prepare,
     seeded,
     share_of_batch,
+    with_decay,
 )
 from napari_clipmed.training.location import LocationHeads
 from napari_clipmed.training.metrics_classification import macro_auc, pairwise_auc
@@ -207,11 +208,7 @@ class ClipDSATraining(Budgeted):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; biases, norms, positions and temperatures do not decay."""
         trained = [p for p in (*self.network.parameters(), *self.location.parameters()) if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
+        return torch.optim.AdamW(with_decay(trained, self.recipe.weight_decay), lr=self.recipe.learning_rate)
 
     # Validation
 

@@ -43,6 +43,7 @@ from napari_clipmed.training.fitting import (
     prepare,
     seeded,
     share_of_batch,
+    with_decay,
 )
 from napari_clipmed.training.recompute import recompute_stages
 
@@ -146,11 +147,7 @@ class ClipTraining(Budgeted):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; norms, biases and the temperature are not decayed."""
-        parameters = list(self.model.parameters())
-        groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.recipe.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
+        groups = with_decay(self.model.parameters(), self.recipe.weight_decay)
         return torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
 
 

@@ -28,7 +28,15 @@ from napari_clipmed.inference.preprocess import Preprocessing, normalise
 from napari_clipmed.models.backbones import count_parameters
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.causal_clipseg_evaluate import patient_interval
-from napari_clipmed.training.fitting import Budget, Budgeted, Shuffled, checkpoint_weights, prepare, seeded
+from napari_clipmed.training.fitting import (
+    Budget,
+    Budgeted,
+    Shuffled,
+    checkpoint_weights,
+    prepare,
+    seeded,
+    with_decay,
+)
 from napari_clipmed.training.metrics_segmentation import SegmentationMetrics
 from napari_clipmed.training.run_options import RunOptions
 from napari_clipmed.training.segmentation_batches import QaTaDataset, augment
@@ -138,13 +146,7 @@ class MaskTraining(Budgeted):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; norms and biases do not decay."""
-        groups = [
-            {
-                "params": [p for p in self.net.parameters() if p.ndim > 1],
-                "weight_decay": self.contest.weight_decay,
-            },
-            {"params": [p for p in self.net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups = with_decay(self.net.parameters(), self.contest.weight_decay)
         return torch.optim.AdamW(groups, lr=self.contest.learning_rate)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

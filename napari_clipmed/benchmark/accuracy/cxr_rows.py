@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from napari_clipmed.benchmark.accuracy.choice import chosen_rows
 from napari_clipmed.benchmark.accuracy.encoders import Scale
 from napari_clipmed.benchmark.accuracy.segmenters import (
     FilmDecoder,
@@ -18,7 +19,6 @@ from napari_clipmed.benchmark.accuracy.segmenters import (
     UNet,
     WordDecoder,
 )
-from napari_clipmed.errors import ClipmedError
 from napari_clipmed.training.segmentation_config import read_config
 
 Build = Callable[[Mapping[str, Any], int], Segmenter]
@@ -81,17 +81,5 @@ def build(row: CxrRow, scale: Scale, size: int) -> Segmenter:
 
 
 def rows_named(names: str) -> list[CxrRow]:
-    """Rows of a list of keys with commas between, in the order of `ROWS`; "all" for all.
-
-    Raises
-    ------
-    ClipmedError
-        For a key that there is not.
-    """
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in ROWS and name != "all"]
-    if unknown or not wanted:
-        raise ClipmedError(
-            f"There is no row {(unknown or [''])[0]!r}.", f"Choose all, or of {', '.join(ROWS)}."
-        )
-    return list(ROWS.values()) if "all" in wanted else [row for key, row in ROWS.items() if key in wanted]
+    """Those of `ROWS` that a person names, see `choice.chosen_rows`."""
+    return chosen_rows(ROWS, names)

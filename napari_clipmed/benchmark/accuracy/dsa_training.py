@@ -26,7 +26,15 @@ from napari_clipmed.models.labels import LabelSet
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.clip_dsa_recipe import Augmentation, Stage, read_recipe
 from napari_clipmed.training.dsa_data import VIEWS, StudyRow, TrainingStudies, WholeStudies
-from napari_clipmed.training.fitting import Budget, Budgeted, Shuffled, checkpoint_weights, prepare, seeded
+from napari_clipmed.training.fitting import (
+    Budget,
+    Budgeted,
+    Shuffled,
+    checkpoint_weights,
+    prepare,
+    seeded,
+    with_decay,
+)
 from napari_clipmed.training.metrics_classification import macro_auc
 from napari_clipmed.training.run_options import RunOptions
 
@@ -192,11 +200,9 @@ class ContestTraining(Budgeted):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; biases, norms and temperatures do not decay."""
         trained = [p for p in self.contestant.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.contest.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=self.contest.learning_rate)
+        return torch.optim.AdamW(
+            with_decay(trained, self.contest.weight_decay), lr=self.contest.learning_rate
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember the time spent and the studies seen."""
