@@ -36,7 +36,10 @@ def label_command(
     study: StudyFiles,
     workspace: WorkspaceOption,
     label: Annotated[
-        str, typer.Option("--label", help="Key of the class, as MMD; default: what the model answered.")
+        str,
+        typer.Option(
+            "--label", help="Key of the class, as MMD; default: what the model answered where it is certain."
+        ),
     ] = "",
     verdict: Annotated[
         Verdict | None,
@@ -136,7 +139,8 @@ def _judged(label: str, verdict: Verdict | None, answer: Answer | None) -> tuple
     predicted = answer.predicted if answer else ""
     if verdict in (Verdict.REJECTED, Verdict.UNSURE):
         return label or None, verdict
-    label = label or (predicted if verdict is not Verdict.CORRECTED else "")
+    if not label and answer and predicted and verdict is not Verdict.CORRECTED:
+        label = _named_by(answer)
     if not label:
         raise ClipmedError(
             "There is no label to save.", "Give one with --label, or ask the model first: worklist classify."
@@ -149,6 +153,21 @@ def _judged(label: str, verdict: Verdict | None, answer: Answer | None) -> tuple
     if verdict is Verdict.CORRECTED and agrees:
         raise ClipmedError(f"The model answered {label} too.", "Use --verdict accepted.")
     return label, verdict or (Verdict.ACCEPTED if agrees else Verdict.CORRECTED)
+
+
+def _named_by(answer: Answer) -> str:
+    """The class that the model named; where it is uncertain, only a person can name one.
+
+    Raises
+    ------
+    ClipmedError
+    """
+    from napari_clipmed.inference.certainty import judge
+
+    nothing_named = judge(answer.probabilities, answer.unlike_training, answer.possible).nothing_named()
+    if nothing_named:
+        raise ClipmedError(nothing_named, "Give the label with --label.")
+    return answer.predicted
 
 
 def _check_label(workspace: Path, model: str, label: str | None) -> None:

@@ -339,9 +339,10 @@ class DiagnosisDock(QWidget):
         self._decisive_row.addWidget(hint_label("Decisive"), 1)
         for name, frame in decisive_frames(diagnosis, saliency).items():
             view = study.views[diagnosis.view_index[name]]
-            button = QPushButton(name_frame(view, name, frame))
+            spoken = name_frame(view, name, frame)
+            button = QPushButton(spoken)
             button.setObjectName(f"decisive_{name}")
-            button.setToolTip("Go to this frame")
+            button.setToolTip(f"Go to {spoken}")
             button.clicked.connect(lambda checked=False, name=name, frame=frame: self._jump(name, frame))
             self._decisive_row.addWidget(button)
         moving = any(study.views[i].n_frames > 1 for i in diagnosis.view_index.values())

@@ -31,17 +31,24 @@ def title_of(diagnosis: Diagnosis, label: str) -> str:
 
 
 def agreement(diagnosis: Diagnosis) -> str:
-    """Whether the views say the same, in one sentence; empty for a single view, which a note tells."""
+    """Whether the views say the same, in one sentence; empty for a single view, which a note tells.
+
+    Beneath an uncertain answer no view says a disease either: each leans to one.
+    """
     views = {name: p for name, p in diagnosis.probabilities.items() if name != BOTH}
     best = {name: max(p, key=lambda label: p[label]) for name, p in views.items()}
     if len(best) < 2:
         return ""
+    titles = {name: title_of(diagnosis, label) for name, label in best.items()}
+    reached = {name: f"{views[name][label]:.2f}" for name, label in best.items()}
+    certain = diagnosis.certainty.certain
     if len(set(best.values())) == 1:
-        what = f": {title_of(diagnosis, diagnosis.predicted)}" if diagnosis.certainty.certain else ""
-        return f"{' and '.join(best)} agree{what}."
-    said = ", ".join(
-        f"{name} says {title_of(diagnosis, label)} ({views[name][label]:.2f})" for name, label in best.items()
-    )
+        names, (title, *_) = " and ".join(best), titles.values()
+        if certain:
+            return f"{names} agree: {title}."
+        return f"{names} both lean to {title} ({' and '.join(reached.values())})."
+    verb = "says" if certain else "leans to"
+    said = ", ".join(f"{name} {verb} {title} ({reached[name]})" for name, title in titles.items())
     return f"The views disagree: {said}."
 
 
@@ -73,16 +80,16 @@ def times_are_known(study: Study, diagnosis: Diagnosis) -> bool:
 
 
 def frame_time(view: View, frame: int, in_seconds: bool) -> float:
-    """Place of a frame on the time axis of the curves."""
-    return float(view.timing.times_ms[frame]) / 1000.0 if in_seconds else float(frame)
+    """Place of a frame on the time axis of the curves: seconds, or its number, which people count from 1."""
+    return float(view.timing.times_ms[frame]) / 1000.0 if in_seconds else frame + 1.0
 
 
 def name_frame(view: View, name: str, frame: int) -> str:
-    """A frame as it is spoken: "AP 7 (1.75 s)"."""
+    """A frame as it is spoken, counted from 1: "AP 8 (1.75 s)"."""
     if view.n_frames == 1:
         return name
     time = f" ({view.timing.times_ms[frame] / 1000.0:.2f} s)" if view.timing.known else ""
-    return f"{name} {frame}{time}"
+    return f"{name} {frame + 1}{time}"
 
 
 def attention_curves(study: Study, diagnosis: Diagnosis) -> list[FrameCurve]:

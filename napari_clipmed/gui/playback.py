@@ -135,7 +135,7 @@ class TimeStrip(QWidget):
         say(self.slider_note, slider_note(study) if study is not None else "")
         if moving:
             self._show_nominal_rate()
-            self.curve.set_span(float(self._times(self.cine.leading)[-1]))
+            self._show_span()
         self._draw()
         self._on_frame()
 
@@ -172,7 +172,7 @@ class TimeStrip(QWidget):
 
     def _on_active_view(self, name: str) -> None:
         if self.cine.clock is not None and self.session.study is not None:
-            self.curve.set_span(float(self._times(self.cine.leading)[-1]))
+            self._show_span()
         self._on_frame()
 
     def _on_frame(self, frames: object = None) -> None:
@@ -188,12 +188,19 @@ class TimeStrip(QWidget):
         self.time_label.setText("  ".join([*words, f"{frame + 1}/{view.n_frames}"]))
 
     def _times(self, view_index: int) -> NDArray[np.float64]:
-        """Time of each frame in seconds, or its number where no times are known."""
+        """Time of each frame in seconds, or its number, from 1, where no times are known."""
         study = self.session.study
         if study is None:
             return np.zeros(1)
         timing = study.views[view_index].timing
-        return timing.times_ms / 1000.0 if timing.known else np.arange(len(timing.times_ms), dtype=np.float64)
+        return timing.times_ms / 1000.0 if timing.known else np.arange(1.0, len(timing.times_ms) + 1)
+
+    def _show_span(self) -> None:
+        """Seconds begin with the study, which may be before the first frame of this view."""
+        study, leading = self.session.study, self.cine.leading
+        if study is not None:
+            first = 0.0 if study.views[leading].timing.known else 1.0
+            self.curve.set_span(first, float(self._times(leading)[-1]))
 
     def _go_to_time(self, time: float) -> None:
         if self.cine.clock is not None:

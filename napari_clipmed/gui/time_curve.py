@@ -24,7 +24,7 @@ class TimeSeries:
     view : str
         View name; decides the colour.
     times : (t,) float array
-        Seconds, or frame numbers where no times are known.
+        Seconds, or frame numbers from 1 where no times are known.
     values : (t,) float array
         Height.
     """
@@ -66,9 +66,9 @@ class TimeCurve(QuietPlot):
         item.addItem(self._now, ignoreBounds=True)
         self.scene().sigMouseClicked.connect(self._on_click)
 
-    def set_span(self, last: float) -> None:
-        """Show from 0 to `last`."""
-        self.getPlotItem().setXRange(0.0, max(last, 1e-3), padding=0.01)
+    def set_span(self, first: float, last: float) -> None:
+        """Show the times from `first` to `last`."""
+        self.getPlotItem().setXRange(first, max(last, first + 1e-3), padding=0.01)
 
     def set_running(self, running: bool) -> None:
         """Hide the time axis and the upright line while nothing moves."""

@@ -53,7 +53,8 @@ class VerdictKeeper(QObject):
             self._box.offer("", {}, "Classify a study first")
             return
         titles = dict(zip(diagnosis.labels, diagnosis.titles, strict=True))
-        self._box.offer(diagnosis.predicted, titles, certain=diagnosis.certainty.certain)
+        nothing_named = diagnosis.certainty.nothing_named(titles)
+        self._box.offer(diagnosis.predicted, titles, nothing_named=nothing_named)
         self._on_records()
 
     def _on_records(self) -> None:

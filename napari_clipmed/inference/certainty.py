@@ -62,6 +62,10 @@ class Certainty:
         named = [titles.get(label, label) for label in self.candidates]
         return named[0] if self.certain else f"{UNCERTAIN}: {_joined(named, 'or')}"
 
+    def nothing_named(self, titles: Mapping[str, str] = _NO_TITLES) -> str:
+        """That there is no class to accept, in a sentence; empty where there is one."""
+        return "" if self.certain else f"The model named no class ({self.headline(titles)})."
+
 
 def judge(
     probabilities: Mapping[str, Mapping[str, float]],

@@ -321,7 +321,7 @@ class Engine:
     ) -> Tensor:
         """Logits (n, h, w) of sentences on one frame, float32 on the CPU; what is known is not read."""
         if not 0 <= frame < view.n_frames:
-            raise ClipmedError(f"There is no frame {frame}; this view has {view.n_frames}.")
+            raise ClipmedError(f"There is no frame {frame + 1}; this view has {view.n_frames}.")
         film = self._film(model, view, frame, progress)
         progress.step("Reading the sentence")
         network = model.causal_clipseg

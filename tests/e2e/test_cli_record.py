@@ -31,7 +31,7 @@ def run(tmp_path: Path, elsewhere: None) -> Path:
     make_pair(folder, 1)
     with Store.open(tmp_path / "w") as store:
         case = store.case_for(open_study(folder))
-        store.add_answer(case, "clip-dsa-compact", {"both": {"MMD": 0.7, "IA": 0.3}}, model_version="ab")
+        store.add_answer(case, "clip-dsa-compact", {"both": {"MMD": 0.9, "IA": 0.1}}, model_version="ab")
     return folder
 
 
@@ -47,7 +47,7 @@ def test_a_label_keeps_what_the_model_said_and_can_be_learned_from(call: Any, ru
     assert code == 0, err
     told = json.loads(out)
     assert (told["label"], told["verdict"], told["author"]) == ("MMD", "accepted", "AB")
-    assert (told["model_label"], told["model_score"], told["model_version"]) == ("MMD", 0.7, "ab")
+    assert (told["model_label"], told["model_score"], told["model_version"]) == ("MMD", 0.9, "ab")
     code, out, err = call("record", "label", run, *PLACE, "--label", "IA", "--comment", "a sac", "--json")
     assert code == 0, err
     told = json.loads(out)
@@ -78,6 +78,24 @@ def test_a_label_that_cannot_be_meant_is_refused(call: Any, run: Path, tmp_path:
     assert not Path("mistyped").exists()
     with Store.open("w", read_only=True) as store:
         assert store.revisions() == []
+
+
+@pytest.mark.parametrize("verdict", [(), ("--verdict", "accepted")])
+def test_an_uncertain_answer_is_no_label_unless_a_person_names_it(
+    call: Any, run: Path, verdict: tuple[str, ...]
+) -> None:
+    with Store.open("w") as store:
+        case = store.case_for(open_study(run))
+        store.add_answer(case, "clip-dsa-compact", {"both": {"MMD": 0.6, "IA": 0.4}}, model_version="ab")
+    code, out, err = call("record", "label", run, *PLACE, *verdict)
+    assert (code, out) == (1, "")
+    assert "The model named no class (Uncertain: MMD or IA)" in err and "--label" in err
+    with Store.open("w", read_only=True) as store:
+        assert store.revisions() == []
+    code, out, err = call("record", "label", run, *PLACE, *verdict, "--label", "MMD", "--json")
+    assert code == 0, err
+    assert (json.loads(out)["label"], json.loads(out)["verdict"]) == ("MMD", "accepted")
+    assert "no label, unsure" in call("record", "label", run, *PLACE, "--verdict", "unsure")[1]
 
 
 def test_a_mask_of_a_run_is_saved_on_its_frame(call: Any, run: Path) -> None:

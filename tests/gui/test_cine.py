@@ -72,6 +72,16 @@ def test_a_frame_time_vector_is_followed_for_a_minute_without_drift(strip, clock
     cine.stop()
 
 
+def test_without_times_the_strip_counts_frames_from_1(strip):
+    show(strip, n_frames=6, known=False)
+    strip.session.go_to_frame(0, 4)
+    assert strip.curve.now == 5 and strip.time_label.text() == "5/6"
+    strip.curve.clicked.emit(1.9)
+    assert strip.session.frame_of(0) == 1
+    first, last = strip.curve.getPlotItem().vb.viewRange()[0]
+    assert first == pytest.approx(1, abs=0.1) and last == pytest.approx(6, abs=0.1)
+
+
 def test_sweep_and_once(strip, clock, qtbot):
     cine = show(strip, n_frames=4, interval_ms=100.0)
     strip.order_box.setCurrentText("⇄ sweep")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from dock_fakes import FakeEngine, biplane, film, registry_with, run
 from qtpy.QtCore import QPoint, Qt
@@ -14,7 +15,7 @@ from napari_clipmed.errors import ModelError
 from napari_clipmed.gui.diagnosis_dock import DiagnosisDock
 from napari_clipmed.gui.session import session_for
 from napari_clipmed.gui.settings import Settings
-from napari_clipmed.study import Kind, Projection, Study
+from napari_clipmed.study import FrameTiming, Kind, Projection, Study
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_classify_shows_bars_agreement_decisive_frame_and_overlay(answered, sess
     assert "agree" in dock.agreement.text() and "Moyamoya" in dock.agreement.text()
     assert "SIMULATED" in dock.simulated.text()
     assert len(session.cam_layers()) == 2
-    assert dock.findChild(QPushButton, "decisive_AP").text().startswith("AP 9 (2.25 s)")
+    assert dock.findChild(QPushButton, "decisive_AP").text() == "AP 10 (2.25 s)", "people count from 1"
     assert not dock.empty.isVisible()
 
 
@@ -96,6 +97,11 @@ def test_a_certain_answer_is_named_and_an_uncertain_one_says_why(answered, sessi
     assert "unlike" in dock.caution.text()
     assert "0.86" in dock.bars.bar("MMD").accessibleName()  # the numbers stay
     assert dock.verdict.accept_button.text().startswith("Accept MMD (")  # nobody accepts a class unread
+    assert dock.verdict.accept_button.toolTip() == (
+        "The model named no class (Uncertain: Moyamoya disease or Arterial stenosis). "
+        "Save: Moyamoya disease is right"
+    )
+    assert dock.agreement.text() == "AP and LA both lean to Moyamoya disease (0.81 and 0.88)."
     session.diagnosis = replace(session.diagnosis, unlike_training=False, possible=("MMD", "IA"))
     assert dock.model_headline.text() == "Uncertain: Moyamoya disease or Intracranial aneurysm"
     assert "prediction set holds" in dock.caution.text()
@@ -148,6 +154,27 @@ def test_the_decisive_frame_button_goes_there(answered, session, qtbot):
     session.go_to_frame(0, 0)
     click(qtbot, answered.findChild(QPushButton, "decisive_AP"))
     assert session.frame_of(0) == 9
+
+
+def test_without_times_the_curve_counts_frames_from_1(dock, session, qtbot):
+    ap, la = biplane().views
+    untimed = [
+        replace(view, timing=FrameTiming(np.arange(view.n_frames, dtype=float), "frame index", False))
+        for view in (ap, la)
+    ]
+    session.show_study(replace(biplane(), views=tuple(untimed)))
+    click(qtbot, dock.classify_button)
+    qtbot.waitUntil(lambda: session.saliency is not None)
+    idle(qtbot, session)
+    button = dock.findChild(QPushButton, "decisive_AP")
+    assert button.text() == "AP 10" and button.toolTip() == "Go to AP 10"
+    plot = dock.saliency_box.plot.peaks
+    click(qtbot, button)
+    assert session.frame_of(0) == 9
+    assert plot._now.value() == 10
+    assert plot.getPlotItem().vb.mapSceneToView(plot.mapToScene(plot.position_of("AP", 9).toPoint())).x() == (
+        pytest.approx(10, abs=0.1)
+    )
 
 
 def test_overlay_switch_and_opacity_change_the_layers_only(answered, session, engine, qtbot):

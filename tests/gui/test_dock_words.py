@@ -26,9 +26,20 @@ def proposal(prompt="lower left lung"):
 
 def test_views_that_disagree_are_named_with_their_numbers():
     _, diagnosis = answer()
+    weak = {**diagnosis.probabilities, "LA": dict.fromkeys(diagnosis.labels, 0.15) | {"AS": 0.4}}
+    said = words.agreement(replace(diagnosis, probabilities=weak))
+    assert said == "The views disagree: AP says Moyamoya disease (0.81), LA says Arterial stenosis (0.40)."
+
+
+def test_beneath_an_uncertain_answer_the_views_lean_and_do_not_agree():
+    _, diagnosis = answer()
+    assert words.agreement(diagnosis) == "AP and LA agree: Moyamoya disease."
+    strange = replace(diagnosis, unlike_training=True)
+    assert words.agreement(strange) == "AP and LA both lean to Moyamoya disease (0.81 and 0.88)."
     split = {**diagnosis.probabilities, "LA": dict.fromkeys(diagnosis.labels, 0.1) | {"AS": 0.6}}
-    said = words.agreement(replace(diagnosis, probabilities=split))
-    assert said == "The views disagree: AP says Moyamoya disease (0.81), LA says Arterial stenosis (0.60)."
+    assert words.agreement(replace(diagnosis, probabilities=split)) == (
+        "The views disagree: AP leans to Moyamoya disease (0.81), LA leans to Arterial stenosis (0.60)."
+    )
 
 
 def test_notes_become_a_warning_only_when_the_study_is_unlike_the_training_data():

@@ -29,7 +29,7 @@ class FrameCurve:
     frames : (t,) int array
         Original frame indices.
     times : (t,) float array
-        When they were taken, in seconds; the frame number where times are not known.
+        When they were taken, in seconds; the frame number, from 1, where times are not known.
     values : (t,) float array
     """
 
@@ -125,6 +125,7 @@ class AttentionPlot(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("attention_plot")
+        self._earliest = 0.0
         self.attention = FramePlot("attention", height=84)
         self.peaks = FramePlot("CAM peak", "seconds", height=112, filled=True)
         self.peaks.getPlotItem().setXLink(self.attention.getPlotItem())
@@ -138,7 +139,8 @@ class AttentionPlot(QWidget):
             column.addWidget(plot)
 
     def set_time_unit(self, unit: str) -> None:
-        """Title of the time axis: "seconds" or "frame"."""
+        """Title of the time axis: "seconds", from 0, or "frame", from 1."""
+        self._earliest = 1.0 if unit == "frame" else 0.0
         self.peaks.getPlotItem().setLabel("bottom", unit)
 
     def show_attention(self, curves: Sequence[FrameCurve]) -> None:
@@ -147,7 +149,8 @@ class AttentionPlot(QWidget):
         highest = max((float(curve.values.max()) for curve in curves if curve.values.size), default=0.0)
         self.attention.getPlotItem().setYRange(0, 1.1 * highest or 1.0)
         latest = max((float(curve.times[-1]) for curve in curves if curve.times.size), default=0.0)
-        self.attention.getPlotItem().setXRange(0, latest or 1.0, padding=0.03)
+        latest = latest if latest > self._earliest else self._earliest + 1.0
+        self.attention.getPlotItem().setXRange(self._earliest, latest, padding=0.03)
 
     def show_peaks(self, curves: Sequence[FrameCurve]) -> None:
         """Draw the peak of each frame's class activation map (0 to 1, jointly over both views)."""

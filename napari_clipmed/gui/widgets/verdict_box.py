@@ -68,7 +68,7 @@ class VerdictBox(QWidget):
         self.offer("", {}, "Classify a study first")
 
     def offer(
-        self, answer: str, titles: Mapping[str, str], why_not: str = "", *, certain: bool = True
+        self, answer: str, titles: Mapping[str, str], why_not: str = "", *, nothing_named: str = ""
     ) -> None:
         """Offer an answer for acceptance and the other classes for correction.
 
@@ -80,16 +80,16 @@ class VerdictBox(QWidget):
             Key and title of each class.
         why_not : str
             Tooltip of the buttons while they are disabled.
-        certain : bool
-            Whether the model named the class; else the button names it, so that nobody accepts it unread.
+        nothing_named : str
+            Says that the model named no class; then the button names it, so that nobody accepts it unread.
         """
         self._answer = answer
-        self.accept_button.setText(keyed("Accept" if certain else f"Accept {answer}", KEY_ACCEPT))
+        self.accept_button.setText(keyed(f"Accept {answer}" if nothing_named else "Accept", KEY_ACCEPT))
         for button in (self.accept_button, self.correct_button):
             button.setEnabled(bool(answer))
             button.setToolTip("" if answer else why_not)
         if answer:
-            self.accept_button.setToolTip(f"Save: {titles[answer]} is right")
+            self.accept_button.setToolTip(f"{nothing_named} Save: {titles[answer]} is right".strip())
             self.correct_button.setToolTip("Save another class as the right one")
         self.menu.clear()
         for key, title in titles.items():
