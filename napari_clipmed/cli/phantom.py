@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,14 @@ class FileFormat(StrEnum):
 
     npz = "npz"
     dicom = "dicom"
+
+
+class FilmFormat(StrEnum):
+    """How a chest film is stored."""
+
+    npz = "npz"
+    dicom = "dicom"
+    qata = "qata"
 
 
 class Truth(StrEnum):
@@ -144,17 +153,32 @@ def cxr(
     out: Out,
     n: Count = 20,
     seed: Seed = 0,
-    file_format: Format = FileFormat.npz,
+    file_format: Annotated[
+        FilmFormat,
+        typer.Option(
+            "--format", help="npz for training, dicom for the reader, qata: laid out as QaTa-COV19."
+        ),
+    ] = FilmFormat.npz,
     workers: Workers = 1,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels along each side.")] = 512,
+    subset: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of films, infected on both sides, that name one only.")
+    ] = 0.3,
+    split: Annotated[Split, typer.Option(help="Put every film into one split.")] = Split.mixed,
     shift: Shift = "",
     as_json: Json = False,
 ) -> None:
     """Simulated chest X-rays with infected areas and the sentences that name them."""
     from napari_clipmed.phantoms.cxr import FilmRecipe, load_style_ranges, write_cxr_phantoms
 
-    recipe = FilmRecipe(style=load_style_ranges(shift)) if shift else FilmRecipe()
+    recipe = FilmRecipe(size=size, subset_prompts=subset)
+    if shift:
+        recipe = replace(recipe, style=load_style_ranges(shift))
+    one_split = None if split is Split.mixed else split.value
     _write(
-        lambda progress: write_cxr_phantoms(n, seed, out, file_format.value, progress, workers, recipe),
+        lambda progress: write_cxr_phantoms(
+            n, seed, out, file_format.value, progress, workers, recipe, one_split
+        ),
         n,
         as_json,
     )

@@ -69,6 +69,10 @@ def train_causal_clipseg(
     patients: Annotated[
         Path | None, typer.Option(help="CSV with the columns id and patient; otherwise file names tell.")
     ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(help="Learn from this folder too, such as one of `phantom cxr --format qata`."),
+    ] = None,
     register: Register = None,
     *,
     overrides: Overrides,
@@ -86,7 +90,7 @@ def train_causal_clipseg(
     settings = read_config(config).overridden(overrides).on_backbone(backbone)
     with _training() as progress:
         _look_at(backbone, "causal-clipseg", progress)
-        best = train(data, settings, out, patients, progress, start)
+        best = train(data, settings, out, patients, progress, start, beside or ())
         if is_main_process():
             command = _command("causal-clipseg", config, _asked_backbone(backbone) + asked)
             root = register or out / "models"

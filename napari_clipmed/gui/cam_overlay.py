@@ -167,13 +167,15 @@ def cam_layers(
     for name, index in views.items():
         view = hanging.study.views[index]
         if (layer := shown.get(index)) is not None:
-            layer.data, layer.scale, layer.translate = _laid_over(
+            layer.data, scale, translate = _laid_over(
                 saliency.maps[name],
                 saliency.frames[name],
                 view.n_frames,
                 hanging.placements[index],
                 saliency.boxes.get(name),
             )
+            if not np.allclose((*layer.scale, *layer.translate), (*scale, *translate)):
+                layer.scale, layer.translate = scale, translate  # napari looks at all layers anew for each
             layer.visible = True
             yield layer
             continue

@@ -15,9 +15,11 @@ from napari_clipmed.gui.cam_overlay import cam_layers
 from napari_clipmed.gui.grey_scale import GreyScale
 from napari_clipmed.gui.hanging import Hanging, image_of
 from napari_clipmed.gui.keys import KeyTable
+from napari_clipmed.gui.layer_list import inserting, remove_in_steps
 from napari_clipmed.gui.layers import TAG, Role, layer_name, place_views, tag_of
 from napari_clipmed.gui.masks import Masks
 from napari_clipmed.gui.pane_follow import PaneFollow
+from napari_clipmed.gui.resting_thumbnails import RestingThumbnails
 from napari_clipmed.study import Kind, Study, View
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Canvas(QObject):
             self.masks_exhausted.emit,
         )
         self.keys = KeyTable()
+        self._thumbnails = RestingThumbnails(viewer, self)
         self._study: Study | None = None
         self._saliency: Saliency | None = None
         self._shown_frames: dict[str, int] = {}
@@ -109,18 +112,18 @@ class Canvas(QObject):
 
     def hang_in_steps(self, study: Study, images: Sequence[Image] = ()) -> Iterator[None]:
         """The same, with time for the window to draw and answer between the steps."""
-        with self._quiet():
-            self.take_down(keep=images)
-            self._study = study
-        yield
+        self.forget_study()
+        yield from self.clear_in_steps(keep=images)
+        self._study = study
         with self._quiet():
             self.hanging = Hanging(self.viewer, study, images, self._on_linked, self.grey_changed.emit)
+        yield
         steps = self.hanging.hang()
         while self._one_more(steps):
             yield
         with self._quiet():
             for image in self.hanging.images:
-                self.keys.dress(image)
+                self._dress(image)
             self.go_to_frame(0, 0)
 
     def _one_more(self, steps: Iterator[None]) -> bool:
@@ -169,17 +172,24 @@ class Canvas(QObject):
             self._study = study
             self.hanging.repaint(study, index)
 
-    def take_down(self, keep: Sequence[Image] = ()) -> None:
-        """Remove everything of ours from the canvas."""
-        # napari collects garbage after each removal: half a second once torch is loaded, so once for all
-        with self.viewer.layers.batched_update():
-            self.hide_saliency()
-            hanging, self.hanging = self.hanging, None
-            self._study, self._shown_frames, self._ended = None, {}, set()
-            self.masks.forget()
-            if hanging is not None:
-                with self._quiet():
-                    hanging.take_down(keep)
+    def forget_study(self) -> None:
+        """Nothing is open from now on; the layers stay until they are cleared away."""
+        hanging, self.hanging = self.hanging, None
+        self._study, self._shown_frames, self._ended = None, {}, set()
+        self.masks.forget()
+        if self._saliency is not None:
+            self._saliency = None
+            self.saliency_changed.emit(None)
+        if hanging is not None:
+            with self._quiet():
+                hanging.retire()
+
+    def clear_in_steps(self, keep: Sequence[Image] = ()) -> Iterator[None]:
+        """Remove every layer of ours but `keep`, step by step; also what an interrupted clearing left."""
+        ours = [layer for layer in self.viewer.layers if tag_of(layer) and layer not in keep]
+        leaving = remove_in_steps(self.viewer, ours)
+        while self._one_more(leaving):
+            yield
 
     def announce(self) -> None:
         """Say anew which view is active and which frames are shown."""
@@ -315,9 +325,9 @@ class Canvas(QObject):
                 layer.opacity = opacity
                 if layer not in shown.values():
                     self._add(layer)
-                    yield
-                    if self._saliency is not saliency:
-                        return
+                yield
+                if self._saliency is not saliency:
+                    return
         self.saliency_changed.emit(saliency)
 
     def hide_saliency(self) -> None:
@@ -406,12 +416,9 @@ class Canvas(QObject):
         """Put a further layer of the study on the canvas, just above the last one of these roles."""
         layers = self.viewer.layers
         below = [i for i, other in enumerate(layers) if (tag := tag_of(other)) and tag.role in roles]
-        active = layers.selection.active
-        self.keys.dress(layer)
-        with self._quiet():
+        self._dress(layer)
+        with self._quiet(), inserting(self.viewer) as layers:
             layers.insert(max(below, default=-1) + 1, layer)
-            if active is not None and active in layers:
-                layers.selection.active = active
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -444,9 +451,13 @@ class Canvas(QObject):
     def _add(self, layer: Image | Labels) -> None:
         """Put a further layer of the study on the canvas; the chosen layer stays chosen."""
         if self.hanging is not None:
-            self.keys.dress(layer)
+            self._dress(layer)
             with self._quiet():
                 self.hanging.insert(layer)
+
+    def _dress(self, layer: Layer) -> None:
+        self.keys.dress(layer)
+        self._thumbnails.put_off(layer)
 
     def _on_linked(self, linked: bool, why: str) -> None:
         if why:

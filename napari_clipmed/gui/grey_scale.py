@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ class GreyScale:
     """
 
     def __init__(self, hanging: Hanging, changed: Callable[[int], None]) -> None:
-        self._hanging = hanging
+        self._hanging: Hanging = weakref.proxy(hanging)  # a circle would keep the frames
         self._changed = changed
         self._chosen: dict[tuple[int, bool], DisplayWindow] = {}
         self._native: dict[int, DisplayWindow] = {}

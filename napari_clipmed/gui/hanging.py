@@ -17,6 +17,7 @@ from qtpy.QtCore import QTimer
 
 from napari_clipmed.gui.file_graphics import file_graphics
 from napari_clipmed.gui.grey_scale import GreyScale
+from napari_clipmed.gui.layer_list import inserting
 from napari_clipmed.gui.layers import (
     NAMED,
     TAG,
@@ -26,7 +27,6 @@ from napari_clipmed.gui.layers import (
     describe_angles,
     image_layer,
     layer_name,
-    let_go,
     padded,
     place_views,
     spatial,
@@ -118,10 +118,16 @@ class Hanging:
         napari takes a tenth of a second for a layer, and the first words of a window take longer, since each
         letter is drawn anew; between two steps the window may draw and answer. Pictures come first.
         """
-        layers = self.viewer.layers
+        layers, dims = self.viewer.layers, self.viewer.dims
+        if not layers and dims.ndim != self.images[0].ndim:
+            dims.ndim = self.images[
+                0
+            ].ndim  # napari builds its sliders, which is half of adding a first layer
+            yield
         for image in self.images:
             if image not in layers:
-                layers.append(image)
+                with inserting(self.viewer) as layers:
+                    layers.append(image)
                 self.move_slider(0, 0)  # napari begins in the middle, which may not have arrived
                 self.frame()
                 yield
@@ -130,35 +136,34 @@ class Hanging:
         self.pictures_drawn = True
         self.write_standing_words()
         yield
-        layers.extend(file_graphics(self.study, self.placements, self.names))
+        for drawing in file_graphics(self.study, self.placements, self.names):
+            with inserting(self.viewer) as layers:
+                layers.append(drawing)
+            yield
         self.grey.listen()
         if len(self.images) > 1:
             self._border = self._make_border()
-            layers.append(self._border)
+            with inserting(self.viewer) as layers:
+                layers.append(self._border)
             yield
         self._titles = self._make_titles()
-        layers.append(self._titles)
+        with inserting(self.viewer) as layers:
+            layers.append(self._titles)
+        yield
         layers.selection.active = self.images[0]
         self.frame()
 
-    def take_down(self, keep: Sequence[Layer] = ()) -> None:
-        """Remove every tagged layer except `keep`, and the standing words."""
+    def retire(self) -> None:
+        """Let go of camera and greys and take the standing words away; the layers are yet to be removed."""
         self.linked.leave()
         self.grey.stop()
-        for layer in [layer for layer in self.viewer.layers if tag_of(layer) is not None]:
-            if layer not in keep:
-                self.viewer.layers.remove(layer)
-                let_go(layer)
         self.viewer.canvas.overlays.text.visible = False
 
     def insert(self, layer: Layer) -> None:
         """Add a layer below titles and border, keeping the current selection."""
-        layers = self.viewer.layers
-        active = layers.selection.active
-        tops = [i for i, other in enumerate(layers) if other in (self._border, self._titles)]
-        layers.insert(min(tops, default=len(layers)), layer)
-        if active is not None and active in layers:
-            layers.selection.active = active
+        tops = [i for i, other in enumerate(self.viewer.layers) if other in (self._border, self._titles)]
+        with inserting(self.viewer) as layers:
+            layers.insert(min(tops, default=len(layers)), layer)
 
     def relabel(self, study: Study) -> None:
         """Show other projections for the same pixels: names, tags and titles change, masks stay."""

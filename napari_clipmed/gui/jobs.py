@@ -149,7 +149,9 @@ class ThreadJob(Job):
     ) -> None:
         super().__init__(title, key, parent)
         self.progress = Progress(self._report)
-        self._work, self._on_done, self._on_error = work, on_done, on_error
+        self._work: Callable[[Progress], Any] = work
+        self._on_done: Callable[[Any], Any] = on_done
+        self._on_error = on_error
         self.tells_errors = on_error is not None
         self._latest = self.step
         self._step_announced = False
@@ -197,17 +199,21 @@ class ThreadJob(Job):
             self._advance(self._latest)
 
     def _settle(self, result: Any, error: ClipmedError | None) -> None:
+        on_done, on_error = self._on_done, self._on_error
+        # Jobs are in circles that may not be collected; what they speak of is freed nevertheless.
+        self._work = self._on_done = lambda _: None
+        self._on_error = None
         if self.state.final:
             return
         if self.progress.cancelled or isinstance(error, Cancelled):
             self._finish(JobState.CANCELLED)
         elif error is not None:
             self._finish(JobState.FAILED, error)
-            if self._on_error is not None:
-                self._on_error(error)
+            if on_error is not None:
+                on_error(error)
         else:
             self._finish(JobState.DONE)
-            self._on_done(result)
+            on_done(result)
 
 
 class JobRunner(QObject):

@@ -321,19 +321,6 @@ def copy_spatial(layer: Layer) -> dict[str, Any]:
     }
 
 
-def let_go(layer: Layer) -> None:
-    """Take the frames or masks out of a layer that left the canvas: napari itself keeps the layer for good.
-
-    (napari 0.9.2: the canvas stays connected to the overlays of every layer that it ever showed.)
-    """
-    from napari.layers import Image, Labels
-
-    if isinstance(layer, Image | Labels):
-        layer.metadata.pop(STUDY, None)
-        channels = layer.data.shape[-1:] if getattr(layer, "rgb", False) else ()
-        layer.data = np.zeros((1,) * layer.ndim + channels, layer.data.dtype)
-
-
 def spatial(placement: Placement, flat: bool = False) -> dict[str, Any]:
     """Keyword arguments for a layer at a placement; `flat` for drawings that show at every time."""
     if flat:

@@ -7,6 +7,7 @@ translation again.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -44,7 +45,7 @@ class LinkedZoom:
     """
 
     def __init__(self, hanging: Hanging, changed: Callable[[bool, str], None]) -> None:
-        self._hanging = hanging
+        self._hanging: Hanging = weakref.proxy(hanging)  # a circle would keep the frames
         self._changed = changed
         self._apart = hanging.placements
         self._arranging = self._waiting = False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_clipmed.gui.layer_list import remove_in_steps
 from napari_clipmed.gui.layers import TAG, LayerTag, Role, copy_spatial, layer_name
 from napari_clipmed.gui.theme import OKABE_ITO
 
@@ -45,7 +46,7 @@ class MaskPreview:
         from napari.layers import Labels
         from napari.utils.colormaps import DirectLabelColormap
 
-        self.remove()
+        self.remove(at_once=True)  # or the new one could not have its name
         session = self._session
         spatial, hanging, study = on_one_frame(session, view_index, frame), session.hanging, session.study
         if spatial is None or hanging is None or study is None:
@@ -83,11 +84,17 @@ class MaskPreview:
         if (layer := self.layer) is not None:
             layer.opacity = opacity
 
-    def remove(self) -> None:
-        """Take the outline away."""
-        if (layer := self.layer) is not None:
-            self._session.viewer.layers.remove(layer)
-        self._layer = None
+    def remove(self, at_once: bool = False) -> None:
+        """Take the outline away: out of sight now, off the canvas in a turn of its own unless `at_once`."""
+        layer, self._layer = self.layer, None
+        if layer is None:
+            return
+        steps = remove_in_steps(self._session.viewer, [layer])
+        layer.visible = False
+        if at_once:
+            next(steps)
+        else:
+            self._session.turns.run(steps)
 
 
 def on_one_frame(session: ReviewSession, view_index: int, frame: int) -> dict[str, Any] | None:

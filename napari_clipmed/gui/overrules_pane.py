@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
@@ -68,15 +68,26 @@ class OverrulesPane(QWidget):
         self.rows = {}
         if study is None:
             self.failure.clear()
-            return
+        else:
+            self.session.turns.run_or_do(self._fill(study))
+
+    def _fill(self, study: Study) -> Iterator[None]:
+        """The rows of a study, a few at a time; ends early when it is no longer the open one."""
+        for _ in self._parts(study):
+            yield
+            if self.session.study is not study:
+                return
+
+    def _parts(self, study: Study) -> Iterator[None]:
         self._add(0, Topic.KIND, self._kind_row(study))
         if (pair := self._pair_row(study)) is not None:
             self._add(0, Topic.PAIRING, pair)
         for index, (name, view) in enumerate(zip(self.session.view_names, study.views, strict=True)):
+            yield
             heading = named(QLabel(name), "reading_of")
             heading.setStyleSheet(f"color: {view_colour(name)}; font-weight: 600; padding-top: 4px;")
             self._column.addWidget(heading)
-            self._add_view(index, view)
+            yield from self._rows_of(index, view)
 
     def _on_subtraction(self, index: int) -> None:
         """Say anew how a view is subtracted; everything else stays as it is."""
@@ -84,10 +95,11 @@ class OverrulesPane(QWidget):
         if study is not None and row is not None:
             row.label.setText(_subtraction_text(study.views[index]))
 
-    def _add_view(self, index: int, view: View) -> None:
+    def _rows_of(self, index: int, view: View) -> Iterator[None]:
         self._add(index, Topic.PROJECTION, self._projection_row(index, view))
         if view.n_frames > 1:
             self._add(index, Topic.TIME_BASE, self._time_row(index, view))
+            yield
             self._add(index, Topic.SUBTRACTION, self._subtraction_row(index, view))
         self._add(index, Topic.CALIBRATION, self._size_row(index, view))
         others = [guess_line(guess) for guess in view.guesses if guess.what not in OVERRULABLE]

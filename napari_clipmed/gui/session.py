@@ -192,9 +192,7 @@ class ReviewSession(Canvas):
 
     def hang_arriving(self, study: Study) -> Iterator[None]:
         """Hang a provisional study in steps; the one shown before is closed. Only the canvas knows of it."""
-        if self._study is not None:
-            self._close()
-            yield
+        yield from self._closing()
         yield from self.hang_in_steps(study)
 
     def show_study(self, study: Study, images: Sequence[Image] = ()) -> None:
@@ -212,9 +210,8 @@ class ReviewSession(Canvas):
 
     def _showing_read(self, opened: Opened) -> Iterator[None]:
         """What was shown before is closed first, so that nobody works on it while the canvas changes."""
-        if self._study is not None and self.arrivals.arriving is None:
-            self._close()
-            yield
+        if self.arrivals.arriving is None:
+            yield from self._closing()
         yield from self._showing(opened.study, opened=opened)
 
     def _showing(
@@ -228,6 +225,7 @@ class ReviewSession(Canvas):
         else:
             self._hanging_up = True
             yield from self.hang_in_steps(study, images)
+            yield
             self._hanging_up = False
         if opened is None:
             self.reader.begin(study)
@@ -235,7 +233,9 @@ class ReviewSession(Canvas):
         else:
             self.reader.begin(opened.as_read or study, opened.settings)
         self.study_changed.emit(study)
-        self.announce()
+        yield
+        if self._study is study:
+            self.announce()
         QTimer.singleShot(0, give_back_freed)  # what stood in for it while it was read
 
     def _recall(self, study: Study) -> None:
@@ -265,15 +265,19 @@ class ReviewSession(Canvas):
         if self.arrivals.arriving is not None:
             self.arrivals.forget()
             self.jobs.cancel(OPEN_KEY)
-        if self._study is not None:
-            self._close()
+        for _ in self._closing():
+            pass
 
-    def _close(self) -> None:
-        self._opened = self.diagnosis = None
-        self._hanging_up = False
-        self.reader.begin(None)
-        self.take_down()
-        self.study_changed.emit(None)
+    def _closing(self) -> Iterator[None]:
+        """Take down what hangs, in steps; in the first one all docks let go of it."""
+        if self._study is not None:
+            self._opened = self.diagnosis = None
+            self._hanging_up = False
+            self.reader.begin(None)
+            self.forget_study()
+            self.study_changed.emit(None)
+            yield
+        yield from self.clear_in_steps()
         QTimer.singleShot(0, give_back_freed)
 
     def revise(self, study: Study) -> None:

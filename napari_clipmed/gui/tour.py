@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qtpy.QtCore import QEventLoop, Qt
+from qtpy.QtCore import QEventLoop, Qt, QTimer
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui.session import session_for
@@ -74,13 +74,10 @@ class Tour:
         self.timings.setdefault(name, round(time.perf_counter() - began, 3))
 
     def breathe(self, seconds: float) -> None:
-        """Let the window work for a while."""
-        until = time.perf_counter() + seconds
-        while True:
-            QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 20)
-            if time.perf_counter() >= until:
-                return
-            time.sleep(0.005)
+        """Let the window work for a while, in Qt's own event loop as in use."""
+        loop = QEventLoop()
+        QTimer.singleShot(round(1000 * seconds), loop.quit)
+        loop.exec_() if hasattr(loop, "exec_") else loop.exec()
 
     def find(self, dock: str, kind: type[W], name: str) -> W:
         """The part of a dock with this object name."""

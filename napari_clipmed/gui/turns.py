@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from types import GeneratorType
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 BREATH_MS = 10
 """Between two steps; with none at all Qt may take the next step before it has answered."""
@@ -22,13 +22,18 @@ class Turns(QObject):
         Asked before each step: no more is done in a window that is being closed.
     """
 
+    _due = Signal()
+
     def __init__(self, parent: QObject | None = None, wanted: Callable[[], bool] = lambda: True) -> None:
         super().__init__(parent)
         self._wanted = wanted
         self._waiting: deque[Iterator[None]] = deque()
         self._timer = QTimer(self)
         self._timer.setInterval(BREATH_MS)
-        self._timer.timeout.connect(self._step)
+        self._timer.timeout.connect(self._call)
+        self._called = False
+        # Qt serves a timer before what was posted meanwhile; a posted step queues behind what waits already.
+        self._due.connect(self._step, Qt.ConnectionType.QueuedConnection)
 
     @property
     def busy(self) -> bool:
@@ -40,6 +45,13 @@ class Turns(QObject):
         self._waiting.append(steps)
         self._timer.start()
 
+    def run_or_do(self, steps: Iterator[None]) -> None:
+        """Run after what is being done in turns; all of it at once where nothing is."""
+        if self.busy:
+            self.run(steps)
+        else:
+            deque(steps, maxlen=0)
+
     def drop(self) -> None:
         """Leave what has not been done undone."""
         self._timer.stop()
@@ -48,7 +60,15 @@ class Turns(QObject):
             if isinstance(steps, GeneratorType) and not steps.gi_running:
                 steps.close()  # it may have something to tidy up
 
+    def _call(self) -> None:
+        if not self._called:
+            self._called = True
+            self._due.emit()
+
     def _step(self) -> None:
+        self._called = False
+        if not self._waiting:  # dropped since it was called
+            return
         if not self._wanted():
             self.drop()
             return

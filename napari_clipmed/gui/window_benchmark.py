@@ -281,7 +281,7 @@ class WindowBenchmark:
         self.session.open_paths([path])
         until = began + PATIENCE_S
         while (draw.at is None or self.session.study is None) and time.perf_counter() < until:
-            self._run(0.02)
+            self.tour.breathe(0.02)
         draw.stop()
         if draw.at is None or not opened:
             raise ClipmedError("The first frame never came to the screen.", "Run it on a visible display.")
@@ -315,7 +315,7 @@ class WindowBenchmark:
             late.append(1000.0 * (time.perf_counter() - began) - turn.due_ms(count))
 
         cine.stepped.connect(stepped)
-        self._run(seconds)
+        self.tour.breathe(seconds)
         cine.stepped.disconnect(stepped)
         cine.stop()
         elapsed, tenth = time.perf_counter() - began, max(len(late) // 10, 1)
@@ -381,14 +381,6 @@ class WindowBenchmark:
             if number >= WARM_UP:
                 waits.append(1000.0 * (time.perf_counter() - began))
         return waits
-
-    def _run(self, seconds: float) -> None:
-        """Let Qt's own event loop run, as it does in use."""
-        from qtpy.QtCore import QEventLoop, QTimer
-
-        loop = QEventLoop()
-        QTimer.singleShot(round(1000 * seconds), loop.quit)
-        loop.exec_() if hasattr(loop, "exec_") else loop.exec()
 
 
 def as_plain(rows: list[Row] | list[CineRow]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +20,7 @@ from napari_clipmed.inference.preprocess import normalise
 from napari_clipmed.models.backbones import modified_resnet
 from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.causal_clipseg_loss import adversarial_losses
+from napari_clipmed.models.prompts import parse
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.fitting import (
     Budget,
@@ -177,14 +179,20 @@ class Splits:
     left_out: int
 
 
-def split_by_patient(data: Path, config: SegmentationConfig, patients: Path | None) -> Splits:
+def split_by_patient(
+    data: Path, config: SegmentationConfig, patients: Path | None, beside: Sequence[Path] = ()
+) -> Splits:
     """Training items none of whose patients appears in validation, and a part of them for selection.
 
-    The part is drawn by a hash of the patient, so that it stays the same when data are added.
+    The part is drawn by a hash of the patient, so that it stays the same when data are added: the training
+    splits of the folders `beside`, in a layout of QaTa-COV19 too. Of those, films whose sentence names no
+    place are left out: QaTa-COV19 has none without an infection.
     """
     table = read_patients(patients) if patients is not None else None
     everything = load_split(data, "Train", table)
     validation = load_split(data, "Val", table)
+    for folder in beside:
+        everything += [item for item in load_split(folder, "Train") if parse(item.sentence).places]
     train = without_patients(everything, validation)
     if not config.selection:
         return Splits(train, validation, len(everything) - len(train))
@@ -224,6 +232,7 @@ def train(
     patients: Path | None = None,
     progress: Progress | None = None,
     start: Path | None = None,
+    beside: Sequence[Path] = (),
 ) -> Path:
     """Train on ``Train`` of a QaTa folder; an interrupted run in the same folder is taken up where it was.
 
@@ -239,6 +248,8 @@ def train(
     progress : Progress, optional
     start : Path, optional
         Checkpoint of an earlier training of the same network, whose weights this one begins with.
+    beside : sequence of Path
+        More folders whose ``Train`` is learned from as well, such as simulated films.
 
     Returns
     -------
@@ -252,7 +263,7 @@ def train(
     """
     progress = progress or Progress()
     lightning.seed_everything(config.seed, verbose=False)
-    splits = split_by_patient(data, config, patients)
+    splits = split_by_patient(data, config, patients, beside)
     learned = QaTaDataset(
         splits.train,
         config.preprocessing,

@@ -1,8 +1,10 @@
-"""Triton is hidden from torch only where it would crash the window."""
+"""Triton is hidden from torch only where it would crash the window; libraries are loaded beside it."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +34,19 @@ def test_left_alone_with_a_graphics_card_or_elsewhere(fresh, tmp_path):
     fresh.setattr(torch_guard, "MAPS", tmp_path / "missing")
     assert not torch_guard.guard_torch_import()
     assert "triton" not in sys.modules
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="loads the libraries of Linux")
+def test_libraries_are_loaded_while_other_threads_run():
+    code = """
+import ctypes, sys
+sys.path.insert(0, {path!r})
+from napari_clipmed.gui.torch_guard import load_libraries
+assert load_libraries() and "torch" not in sys.modules
+loaded = open("/proc/self/maps").read()
+assert "libtorch_cpu" in loaded and "libtorch_python" in loaded
+import torch
+assert float(torch.ones(2).sum()) == 2.0
+"""
+    root = str(Path(torch_guard.__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code.format(path=root)], check=True, timeout=120)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import time
 
 import pytest
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QMetaObject, QObject, Qt, QTimer, Slot
 from studies import biplane, chest
 
 from napari_clipmed.gui import garbage
@@ -55,6 +56,39 @@ def test_a_failing_step_ends_the_rest(qtbot):
     with qtbot.capture_exceptions() as raised:
         qtbot.waitUntil(lambda: not turns.busy)
     assert [kind for kind, *_ in raised] == [ValueError] and not done
+
+
+def test_done_at_once_where_nothing_is_in_turns_and_after_it_where_something_is(qtbot):
+    turns, done = Turns(), []
+    turns.run_or_do(counting(done, "a", 1))
+    assert done == ["a0", "a ends"] and not turns.busy
+    turns.run(counting(done, "b", 1))
+    turns.run_or_do(counting(done, "c", 1))
+    assert len(done) == 2
+    qtbot.waitUntil(lambda: not turns.busy)
+    assert done[2:] == ["b0", "b ends", "c0", "c ends"]
+
+
+def test_a_question_that_waits_is_answered_before_the_next_step(qtbot):
+    """The step queues behind what was posted before its time came, where a timer would be served first."""
+    turns, done = Turns(), []
+
+    def busy():
+        for number in range(3):
+            done.append(f"step {number}")
+            QMetaObject.invokeMethod(asker, "ask", Qt.ConnectionType.QueuedConnection)
+            time.sleep(0.03)  # the next step is due meanwhile
+            yield
+
+    class Asker(QObject):
+        @Slot()
+        def ask(self) -> None:
+            done.append("answer")
+
+    asker = Asker()
+    turns.run(busy())
+    qtbot.waitUntil(lambda: not turns.busy)
+    assert done == ["step 0", "answer", "step 1", "answer", "step 2", "answer"]
 
 
 @pytest.fixture

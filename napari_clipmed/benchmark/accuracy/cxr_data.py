@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from napari_clipmed.errors import ClipmedError
 from napari_clipmed.phantoms.cxr import FilmRecipe
 from napari_clipmed.phantoms.cxr.film import draw_film
+from napari_clipmed.phantoms.cxr.qata_layout import write_pictures, write_table
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.qata_data import QaTaItem, load_split, read_patients, without_patients
 
@@ -88,22 +86,12 @@ def films_of_phantoms(out: Path, n: int, seed: int, size: int, progress: Progres
 
 
 def _write(folder: Path, n: int, seed: list[int], recipe: FilmRecipe, progress: Progress) -> None:
-    """Films as files in the layout of QaTa-COV19; the table is written last, so that it tells a whole set."""
-    try:
-        for part in ("Test/Images", "Test/GTs", "prompt"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ClipmedError(
-            f"{folder} cannot be written ({error.strerror}).", "Choose another folder with --out."
-        ) from error
-    rows = []
+    """Films as files in the layout of QaTa-COV19."""
+    sentences = []
     for k in range(n):
         progress.step("simulating films", k, n)
         film = draw_film(np.random.SeedSequence([*seed, k]), recipe)
         name = f"cxr_s{seed[1]}{k:06d}"
-        Image.fromarray((film.image >> 4).astype(np.uint8)).save(folder / "Test" / "Images" / f"{name}.png")
-        mask = Image.fromarray((film.mask * 255).astype(np.uint8))
-        mask.save(folder / "Test" / "GTs" / f"mask_{name}.png")
-        rows.append((f"mask_{name}.png", film.prompt))
-    with (folder / "prompt" / "test.csv").open("w", newline="", encoding="utf-8") as handle:
-        csv.writer(handle).writerows([("Image", "Description"), *rows])
+        write_pictures(film, folder, "Test", name)
+        sentences.append((name, film.prompt))
+    write_table(folder, "Test", sentences)

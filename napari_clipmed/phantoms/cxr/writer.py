@@ -1,7 +1,7 @@
 """Write simulated chest films to a folder that trainers, readers and benchmarks share.
 
 Layout: ``manifest.json``, ``studies.jsonl`` (a row a film) and ``studies/``, with one ``.npz`` a film, or one
-folder with ``film.dcm``, ``truth.npz`` and ``truth.json`` a film.
+folder with ``film.dcm``, ``truth.npz`` and ``truth.json`` a film; or pictures as in `qata_layout`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.phantoms.cxr.film import Film, FilmRecipe, draw_film
+from napari_clipmed.phantoms.cxr.qata_layout import write_pictures, write_table
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import PatientIdentity
 
@@ -26,7 +26,7 @@ VERSION = 1
 SAMPLE_SEED = 14
 """A bilateral case with clear areas; most simulated films are harder for a model that saw real ones only."""
 
-Format = Literal["npz", "dicom"]
+Format = Literal["npz", "dicom", "qata"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class _Job:
     out: Path
     format: Format
     recipe: FilmRecipe
+    split: str | None
 
     @property
     def name(self) -> str:
@@ -56,6 +57,7 @@ def write_cxr_phantoms(
     progress: Progress | None = None,
     workers: int = 1,
     recipe: FilmRecipe | None = None,
+    split: str | None = None,
 ) -> Path:
     """Write `n` films; every film is of another simulated patient.
 
@@ -65,12 +67,14 @@ def write_cxr_phantoms(
         Number of films, and the seed from which all of them follow.
     out : Path
         Folder, created; rows are appended to ``studies.jsonl`` as films are finished.
-    format : {"npz", "dicom"}
-        Arrays for training, or DX files with their truth beside them.
+    format : {"npz", "dicom", "qata"}
+        Arrays for training, DX files with their truth beside them, or pictures in the layout of QaTa-COV19.
     progress : Progress, optional
     workers : int
         Processes.
     recipe : FilmRecipe, optional
+    split : {"train", "val", "test"}, optional
+        Of all films; otherwise `split_of` their patients.
 
     Returns
     -------
@@ -79,15 +83,20 @@ def write_cxr_phantoms(
     """
     progress = progress or Progress()
     recipe = recipe or FilmRecipe()
-    (out / "studies").mkdir(parents=True, exist_ok=True)
+    (out if format == "qata" else out / "studies").mkdir(parents=True, exist_ok=True)
     manifest = {"kind": "cxr", "version": VERSION, "seed": seed, "n": n, "format": format, "synthetic": True}
     (out / "manifest.json").write_text(json.dumps({**manifest, "recipe": asdict(recipe)}, indent=2))
-    jobs = [_Job(index, seed, out, format, recipe) for index in range(n)]
+    jobs = [_Job(index, seed, out, format, recipe, split) for index in range(n)]
+    sentences: dict[str, list[tuple[str, str]]] = {}
     with (out / "studies.jsonl").open("w") as rows:
         for done, row in enumerate(_each(jobs, workers), start=1):
             rows.write(json.dumps(row) + "\n")
             rows.flush()
+            sentences.setdefault(row["split"], []).append((row["id"], row["prompt"]))
             progress.step("Simulating chest films", done, n)
+    if format == "qata":
+        for name, said in sentences.items():
+            write_table(out, name, said)
     return out
 
 
@@ -101,12 +110,17 @@ def _each(jobs: list[_Job], workers: int) -> Iterator[dict[str, Any]]:
 
 def _write_one(job: _Job) -> dict[str, Any]:
     film = draw_film(np.random.SeedSequence([job.seed, job.index]), job.recipe)
-    write = _write_npz if job.format == "npz" else partial(_write_dicom, seed=job.seed)
-    file = write(film, job.out / "studies", job.name)
+    split = job.split or split_of(job.name)
+    if job.format == "qata":
+        file = write_pictures(film, job.out, split, job.name)
+    elif job.format == "npz":
+        file = _write_npz(film, job.out / "studies", job.name)
+    else:
+        file = _write_dicom(film, job.out / "studies", job.name, job.seed)
     return {
         "id": job.name,
         "patient": job.name,
-        "split": split_of(job.name),
+        "split": split,
         "label": "infected" if film.all_areas.any() else "clear",
         "prompt": film.prompt,
         "paraphrase": film.paraphrase,

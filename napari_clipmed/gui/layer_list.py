@@ -1,0 +1,86 @@
+"""Putting layers into napari's list and taking them out, without what napari does beside (napari 0.9.2)."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QTimer
+
+from napari_clipmed.gui.layers import STUDY, window_is_open
+
+if TYPE_CHECKING:
+    import napari
+    from napari.components import LayerList
+    from napari.layers import Layer
+
+REMOVED_AT_ONCE = 2
+"""Layers that leave in one step: napari collects garbage once for those that leave together."""
+
+
+@contextmanager
+def inserting(viewer: napari.Viewer) -> Iterator[LayerList]:
+    """Around insertions: what is new does not become the active layer, and is drawn when others had a turn.
+
+    Showing the controls of a layer takes napari as long as drawing it, and there is no public way around it.
+    """
+    layers = viewer.layers
+    before, layers._activate_on_insert = layers._activate_on_insert, False
+    try:
+        with undrawn(viewer):
+            yield layers
+    finally:
+        layers._activate_on_insert = before
+
+
+@contextmanager
+def undrawn(viewer: napari.Viewer) -> Iterator[None]:
+    """Layers come and go without the canvas being drawn; that follows in a turn of the event loop of its own.
+
+    Otherwise Qt draws at once what napari's slider, shown or hidden, makes another size: one long wait.
+    """
+    if not (hasattr(viewer, "window") and window_is_open(viewer)):
+        yield
+        return
+    canvas = viewer.window._qt_viewer.canvas.native
+    canvas.setUpdatesEnabled(False)
+    try:
+        yield
+    finally:
+        window = weakref.ref(viewer)
+        QTimer.singleShot(0, lambda: _draw_again(window))
+
+
+def _draw_again(window: weakref.ref[napari.Viewer]) -> None:
+    viewer = window()
+    if viewer is not None and window_is_open(viewer):
+        viewer.window._qt_viewer.canvas.native.setUpdatesEnabled(True)
+
+
+def remove_in_steps(viewer: napari.Viewer, leaving: Sequence[Layer]) -> Iterator[None]:
+    """Remove layers for good, with time for the window to draw and answer between the steps."""
+    layers = viewer.layers
+    leaving = leaving[::-1]
+    for first in range(0, len(leaving), REMOVED_AT_ONCE):
+        with undrawn(viewer), layers.batched_update():
+            for layer in leaving[first : first + REMOVED_AT_ONCE]:
+                if layer in layers:
+                    layers.remove(layer)
+                    let_go(layer)
+        yield
+
+
+def let_go(layer: Layer) -> None:
+    """Take the frames or masks out of a layer that left the canvas: napari itself keeps the layer for good.
+
+    The canvas stays connected to the overlays of every layer that it ever showed.
+    """
+    from napari.layers import Image, Labels
+
+    if isinstance(layer, Image | Labels):
+        layer.metadata.pop(STUDY, None)
+        channels = layer.data.shape[-1:] if getattr(layer, "rgb", False) else ()
+        layer.data = np.zeros((1,) * layer.ndim + channels, layer.data.dtype)
