@@ -92,9 +92,11 @@ def train_causal_clipseg(
         _look_at(backbone, "causal-clipseg", progress)
         best = train(data, settings, out, patients, progress, start, beside or ())
         if is_main_process():
-            command = _command("causal-clipseg", config, _asked_backbone(backbone) + asked)
+            folders = " --beside DIR" * len(beside or ())
+            command = _command("causal-clipseg", config, folders + _asked_backbone(backbone) + asked)
             root = register or out / "models"
-            _tell(export(best, settings, data, root, patients=patients, command=command, progress=progress))
+            facts = {"patients": patients, "beside": beside or (), "command": command}
+            _tell(export(best, settings, data, root, **facts, progress=progress))
 
 
 @train_app.command("clip")

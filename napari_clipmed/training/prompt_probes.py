@@ -139,8 +139,11 @@ class Asked:
     other: Mask | None = None
 
 
-def questions(film: ProbedFilm) -> list[Asked]:
-    """All sentences of all probes for a film; none for one without a named place."""
+def questions(film: ProbedFilm, of_another: Sequence[str] = ()) -> list[Asked]:
+    """All sentences of all probes for a film; none for one without a named place.
+
+    `of_another` are the "one side" sentences of another film, for the probe that shuffles them.
+    """
     finding = film.finding
     if not finding.places or not film.sides:
         return []
@@ -152,6 +155,9 @@ def questions(film: ProbedFilm) -> list[Asked]:
     if len(film.sides) == 2:
         for side, other in (SIDES, SIDES[::-1]):
             asked.append(Asked("one side", film.naming(side), film.sides[side], film.sides[other]))
+            if of_another:
+                drawn = str(np.random.default_rng(crc32(asked[-1].sentence.encode())).choice(of_another))
+                asked.append(Asked("one side, shuffled", drawn, film.sides[side], film.sides[other]))
     else:
         wrong = replace(finding.mirrored(), areas=finding.areas).sentence
         asked.append(Asked("wrong side", wrong, np.zeros_like(whole), whole))
@@ -189,8 +195,9 @@ def probe(
         By probe: ``n`` questions, ``dice`` on what the sentence names, with ``ci95``. ``one side`` (films
         with areas on both, the sentence names one) and ``wrong side`` (areas on one, the sentence names the
         other) also have ``leakage``, the share of the area that is *not* named which the answer covers;
-        ``dice`` means nothing for ``wrong side``, which names nothing that is there. ``films`` and
-        ``patients`` count what was read.
+        ``dice`` means nothing for ``wrong side``, which names nothing that is there. ``one side, shuffled``
+        asks with the sentence of another film for what its own would have named: what is lost is what the
+        text is worth. ``films`` and ``patients`` count what was read.
 
     Raises
     ------
@@ -201,13 +208,15 @@ def probe(
     network = compute.place(network)
     found: dict[str, list[tuple[str, float, float]]] = {}
     people: set[str] = set()
+    of_another: list[str] = []
     read = 0
     for film in films:
         if most is not None and read >= most:
             break
-        asked = questions(film)
+        asked = questions(film, of_another)
         if not asked:
             continue
+        of_another = [one.sentence for one in asked if one.probe == "one side"] or of_another
         read += 1
         people.add(film.patient)
         progress.step("films", read, most or 0)

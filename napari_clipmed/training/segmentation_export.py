@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def export(
     root: Path,
     *,
     patients: Path | None = None,
+    beside: Sequence[Path] = (),
     command: str = "",
     replace: bool = False,
     progress: Progress | None = None,
@@ -64,6 +66,8 @@ def export(
         Root of models.
     patients : Path, optional
         Table with the patient of each id.
+    beside : sequence of Path
+        More folders that it learned from.
     command : str
         What made it, for the card.
     replace : bool
@@ -71,7 +75,7 @@ def export(
     """
     progress = progress or Progress()
     network = load_checkpoint(checkpoint, config)
-    splits = split_by_patient(data, config, patients)
+    splits = split_by_patient(data, config, patients, beside)
     calibration: dict[str, Any] = {"threshold": 0.5}
     if config.selection:
         best = best_threshold(network, splits.selection, config.preprocessing, progress=progress)
@@ -91,7 +95,7 @@ def export(
         config=network.config,
         preprocessing=config.preprocessing.to_card(),
         calibration=calibration,
-        data=_story(splits, config),
+        data=_story(splits, config, data),
         licence=LICENCE,
         seed=config.seed,
         command=command,
@@ -101,16 +105,22 @@ def export(
     return Registry([root]).register(card, state, replace=replace)
 
 
-def _story(splits: Splits, config: SegmentationConfig) -> str:
+def _story(splits: Splits, config: SegmentationConfig, data: Path) -> str:
     """What it learned from, for people."""
+    real = [item for item in splits.train if item.image.is_relative_to(data)]
+    others = len(splits.train) - len(real)
     chosen = (
         f"{len(splits.selection)} more, of other patients, chose the epoch"
         if config.selection
         else "the validation split chose the epoch"
     )
     return (
-        f"QaTa-COV19 v2 with the sentences of LViT: {len(splits.train)} radiographs of the official training "
-        f"split; {chosen}; {splits.left_out} were left out because their patients appear in the validation "
+        f"QaTa-COV19 v2 with the sentences of LViT: {len(real)} radiographs of the official training split"
+        + (
+            f", and beside them {others} films of other folders (simulated for the shipped model)"
+            * bool(others)
+        )
+        + f"; {chosen}; {splits.left_out} were left out because their patients appear in the validation "
         "split. Patients are known for the BIMCV part only; of the rest every radiograph counts as one."
     )
 

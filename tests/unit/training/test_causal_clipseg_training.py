@@ -13,6 +13,7 @@ from qata_folder import make_qata
 from typer.testing import CliRunner
 
 from napari_clipmed.cli.evaluate import evaluate_app
+from napari_clipmed.cli.phantom import phantom
 from napari_clipmed.cli.train import train_app
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.preprocess import Preprocessing
@@ -150,6 +151,33 @@ def test_patients_of_val_and_of_the_selection_are_not_learned_from(tmp_path, con
     assert 2 <= len(splits.selection) < 30
     again = split_by_patient(data, read_config(config_file), None)
     assert [i.id for i in again.selection] == [i.id for i in splits.selection]
+
+
+def test_simulated_films_beside_are_learned_from_but_never_judged_on(tmp_path, config_file, clipmed_home):
+    data = make_qata(tmp_path / "data", {"Train": 32, "Val": 6})
+    beside = tmp_path / "films"
+    films = ["cxr", "--out", beside, "--n", "14", "--seed", "5", "--format", "qata"]
+    films += ["--size", "96", "--split", "train", "--subset", "1"]
+    answer = CliRunner().invoke(phantom, [str(word) for word in films], catch_exceptions=False)
+    assert answer.exit_code == 0, answer.output
+    rows = [json.loads(line) for line in (beside / "studies.jsonl").read_text().splitlines()]
+    infected = {row["id"] for row in rows if row["locations"]}
+    assert 0 < len(infected) < 14, "some films have nothing to name"
+    splits = split_by_patient(data, read_config(config_file), None, [beside])
+    learned, chosen = (
+        {item.id for item in part} & {row["id"] for row in rows} for part in (splits.train, splits.selection)
+    )
+    assert learned | chosen == infected and not learned & chosen
+
+    words = ["--data", data, "--beside", beside, "--config", config_file, "--out", tmp_path / "out"]
+    root = clipmed_home / "models"
+    words += ["--register", root, "--epochs", "1"]
+    answer = CliRunner().invoke(train_app, ["causal-clipseg", *map(str, words)], catch_exceptions=False)
+    assert answer.exit_code == 0, answer.output
+    card = Registry([root]).get("tiny-seg").card
+    assert f"beside them {len(learned)} films of other folders" in card.data
+    assert "--beside DIR" in card.command and str(tmp_path) not in card.model_dump_json()
+    assert card.metrics["n"] == 6
 
 
 def test_too_few_patients_is_said(tmp_path, config_file):
