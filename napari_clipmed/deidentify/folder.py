@@ -22,7 +22,8 @@ from napari_clipmed.deidentify.streams import without_comments, without_unused_b
 from napari_clipmed.errors import ClipmedError, UnreadableFileError
 from napari_clipmed.io import is_dicom, is_picture, open_study
 from napari_clipmed.io.archives import is_zip, unpacked
-from napari_clipmed.io.dicom_headers import DicomFile, integer, items, read_dicom, text
+from napari_clipmed.io.dicom_headers import DicomFile, read_dicom
+from napari_clipmed.io.dicom_values import integer, items, text
 from napari_clipmed.io.fragments import compressed_frames
 from napari_clipmed.io.images import read_picture
 from napari_clipmed.io.quiet import quiet_pydicom

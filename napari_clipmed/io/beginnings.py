@@ -15,7 +15,7 @@ from datetime import datetime
 from pydicom import Dataset
 from pydicom.valuerep import DT
 
-from napari_clipmed.io.dicom_headers import number, text
+from napari_clipmed.io.dicom_values import number, text
 from napari_clipmed.io.enhanced import of_each_frame
 from napari_clipmed.io.timing import MOMENTS
 from napari_clipmed.study import Guess, Topic, View

@@ -19,7 +19,8 @@ from pydicom.uid import UID
 
 from napari_clipmed.errors import UnreadableFileError
 from napari_clipmed.io import codecs
-from napari_clipmed.io.dicom_headers import DicomFile, PixelElement, integer, text
+from napari_clipmed.io.dicom_headers import DicomFile, PixelElement
+from napari_clipmed.io.dicom_values import integer, text
 from napari_clipmed.io.streams import fault_of
 
 Frames = NDArray[Any]

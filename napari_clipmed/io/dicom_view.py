@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from pydicom import Dataset
 
-from napari_clipmed.io.dicom_headers import DicomFile, number, text
+from napari_clipmed.io.dicom_headers import DicomFile
 from napari_clipmed.io.dicom_pixels import Decoded
+from napari_clipmed.io.dicom_values import number, text
 from napari_clipmed.io.enhanced import flattened
 from napari_clipmed.io.geometry import (
     angiogram_projection,

@@ -10,7 +10,8 @@ from pathlib import Path
 from pydicom import Dataset
 
 from napari_clipmed.errors import UnreadableFileError
-from napari_clipmed.io.dicom_headers import is_dicom, items, read_dicom, text
+from napari_clipmed.io.dicom_headers import is_dicom, read_dicom
+from napari_clipmed.io.dicom_values import items, text
 
 STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 MOST_RECORDS = 100_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydicom import Dataset
 
-from napari_clipmed.io.dicom_headers import elements, items
+from napari_clipmed.io.dicom_values import elements, items
 
 PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
 

@@ -6,7 +6,7 @@ import math
 
 from pydicom import Dataset
 
-from napari_clipmed.io.dicom_headers import items, number, numbers, text
+from napari_clipmed.io.dicom_values import items, number, numbers, text
 from napari_clipmed.io.timing import motion
 from napari_clipmed.study import Calibration, Guess, PixelSpacing, Projection, Topic
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.pixels import apply_modality_lut
 
-from napari_clipmed.io.dicom_headers import integer, items, number, numbers, text, value
+from napari_clipmed.io.dicom_values import integer, items, number, numbers, text, value
 from napari_clipmed.io.enhanced import of_each_frame
 from napari_clipmed.study import DisplayWindow, Guess, Topic
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_clipmed.errors import UnreadableFileError
-from napari_clipmed.io.dicom_headers import integer, is_dicom, read_dicom, text
+from napari_clipmed.io.dicom_headers import is_dicom, read_dicom
+from napari_clipmed.io.dicom_values import integer, text
 from napari_clipmed.io.dicom_view import kind_of
 from napari_clipmed.io.enhanced import flattened
 from napari_clipmed.io.geometry import angiogram_projection, film_projection

@@ -16,7 +16,8 @@ from pydicom import Dataset
 
 from napari_clipmed.errors import UnreadableFileError
 from napari_clipmed.io.archives import is_zip, unpacked
-from napari_clipmed.io.dicom_headers import identity_of, is_dicom, read_dicom, text
+from napari_clipmed.io.dicom_headers import is_dicom, read_dicom
+from napari_clipmed.io.dicom_values import identity_of, text
 from napari_clipmed.io.dicom_view import kind_of
 from napari_clipmed.io.dicomdir import files_of_directory, is_directory
 from napari_clipmed.io.enhanced import PER_FRAME, SHARED, flattened

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from napari_clipmed.io.dicom_headers import integer, items, number, numbers, text
+from napari_clipmed.io.dicom_values import integer, items, number, numbers, text
 from napari_clipmed.io.grey import is_inverse, lut_table
 from napari_clipmed.study import Intensity, MaskItem, MaskOperation, Subtraction
 

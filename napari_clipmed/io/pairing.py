@@ -11,7 +11,7 @@ from itertools import combinations
 from pydicom import Dataset
 from pydicom.valuerep import TM
 
-from napari_clipmed.io.dicom_headers import identity_of, integer, items, number, text
+from napari_clipmed.io.dicom_values import identity_of, integer, items, number, text
 from napari_clipmed.io.geometry import angle_between, angles_of
 from napari_clipmed.study import Guess, Topic
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from skimage.draw import polygon2mask
 
-from napari_clipmed.io.dicom_headers import integer, numbers, text
+from napari_clipmed.io.dicom_values import integer, numbers, text
 from napari_clipmed.study import Overlay
 
 Mask = NDArray[np.bool_]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from napari_clipmed.errors import Cancelled, UnreadableFileError
 from napari_clipmed.io.arriving import FIRST_LOOK_S, Arriving, first_tasks, provisional_view
 from napari_clipmed.io.beginnings import on_one_clock
-from napari_clipmed.io.dicom_headers import identity_of, is_dicom, read_dicom, text
+from napari_clipmed.io.dicom_headers import is_dicom, read_dicom
+from napari_clipmed.io.dicom_values import identity_of, text
 from napari_clipmed.io.dicom_view import kind_of, view_from
 from napari_clipmed.io.grey import robust_window
 from napari_clipmed.io.images import is_picture, read_picture

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.valuerep import DT
 
-from napari_clipmed.io.dicom_headers import number, numbers, text, value
+from napari_clipmed.io.dicom_values import number, numbers, text, value
 from napari_clipmed.io.enhanced import of_each_frame
 from napari_clipmed.study import DISPLAY_RATE, FrameTiming, Guess, Topic
 

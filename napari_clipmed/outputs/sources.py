@@ -15,7 +15,8 @@ from napari_clipmed import __version__
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.export.look import named_views
 from napari_clipmed.export.stamp import RESEARCH_USE, SIMULATED
-from napari_clipmed.io.dicom_headers import read_dicom, text
+from napari_clipmed.io.dicom_headers import read_dicom
+from napari_clipmed.io.dicom_values import text
 from napari_clipmed.io.quiet import quiet_pydicom
 from napari_clipmed.study import Study, View
 

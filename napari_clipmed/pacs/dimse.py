@@ -15,7 +15,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event as Happening
 from pynetdicom.presentation import PresentationContext
 
-from napari_clipmed.io.dicom_headers import text
+from napari_clipmed.io.dicom_values import text
 from napari_clipmed.io.quiet import quiet_pydicom
 from napari_clipmed.pacs.association import Guard, associated, entity, gone
 from napari_clipmed.pacs.link import newest_first

@@ -9,7 +9,8 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.errors import InvalidDicomError
 
 from napari_clipmed.errors import UnreadableFileError
-from napari_clipmed.io.dicom_headers import read_dicom, text
+from napari_clipmed.io.dicom_headers import read_dicom
+from napari_clipmed.io.dicom_values import text
 from napari_clipmed.io.quiet import quiet_pydicom
 from napari_clipmed.pacs.words import InstanceRef, InstanceRefused, PacsError
 

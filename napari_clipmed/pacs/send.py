@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydicom import Dataset
 
-from napari_clipmed.io.dicom_headers import text
+from napari_clipmed.io.dicom_values import text
 from napari_clipmed.pacs.link import Link, connect
 from napari_clipmed.pacs.servers import Server
 from napari_clipmed.pacs.words import InstanceRefused, PacsError, Query, Sent, Timeouts

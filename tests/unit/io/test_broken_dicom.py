@@ -277,7 +277,7 @@ def test_malformed_values_count_as_absent(make_run, frames) -> None:
 
 
 def test_values_of_another_type_count_as_absent() -> None:
-    from napari_clipmed.io.dicom_headers import numbers, text
+    from napari_clipmed.io.dicom_values import numbers, text
 
     dataset, inner = Dataset(), Dataset()
     inner.PatientName = "Nobody"
