@@ -136,11 +136,11 @@ class SentenceCheck(QObject):
         def work(progress: Progress) -> str:
             from napari_clipmed.inference.contradictions import contradictions_of
 
-            lines = []
+            lines: list[str] = []
             for value, (title, sentence) in sentences.items():
                 mask = mask_of(value)
                 found = contradictions_of(*sentence, mask) if mask.any() else ()
-                lines += [f"{title}: {text}" if title else text for text in found]
+                lines += [f"{title}: {' '.join(found)}"] if title and found else found
             return "\n".join(lines)
 
         def refused(error: ClipmedError) -> None:

@@ -105,7 +105,7 @@ def _unnamed_sides(
         if marked == {side}:
             yield (
                 f"The sentence names {_words(named, convention)}, but all of the mask lies on the other "
-                f'side, on {where}. Is "left" meant as it is set?'
+                f"side, on {where}. Whose left and right are meant, those of the picture or the patient's?"
             )
         else:
             yield (

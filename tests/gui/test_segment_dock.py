@@ -304,6 +304,7 @@ def test_a_correction_that_contradicts_the_sentence_is_pointed_out(proposed, ses
     banner = proposed.check.about_labels
     wait_for(qtbot, banner.isVisible)
     assert banner.text().startswith(f"{LEFT}: The sentence names the left of the picture only")
+    assert banner.text().count(f"{LEFT}:") == 1, "a class is named once, whatever contradicts its sentence"
     labels.undo()
     session.mask_changed.emit(0)
     wait_for(qtbot, lambda: not banner.isVisible())

@@ -54,7 +54,7 @@ def test_agreement_is_silent(sentence: str, boxes: list[tuple[int, int, int, int
 @pytest.mark.parametrize(
     ("sentence", "boxes", "said"),
     [
-        ("lower left lung", [RIGHT], ["all of the mask lies on the other side"]),
+        ("lower left lung", [RIGHT], ["on the right of the picture. Whose left and right are meant"]),
         ("lower left lung", [LEFT, RIGHT], ["picture only, but 50 % of the mask lies on the right"]),
         ("both lungs", [LEFT], ["names the right of the picture, but nothing is marked there"]),
         ("bilateral", [RIGHT], ["names the left of the picture, but nothing is marked there"]),
