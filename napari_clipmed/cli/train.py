@@ -94,9 +94,17 @@ def train_causal_clipseg(
         if is_main_process():
             folders = " --beside DIR" * len(beside or ())
             command = _command("causal-clipseg", config, folders + _asked_backbone(backbone) + asked)
-            root = register or out / "models"
-            facts = {"patients": patients, "beside": beside or (), "command": command}
-            _tell(export(best, settings, data, root, **facts, progress=progress))
+            made = export(
+                best,
+                settings,
+                data,
+                register or out / "models",
+                patients=patients,
+                beside=beside or (),
+                command=command,
+                progress=progress,
+            )
+            _tell(made)
 
 
 @train_app.command("clip")

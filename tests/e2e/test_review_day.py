@@ -90,7 +90,11 @@ def test_a_day_of_commands(
     wrong = [name for name in RUNS if answers[name] != exams.truth[name]]
     assert len(wrong) == 3, "another model was shipped: choose other runs in tests/fixtures/review_day.py"
     for name in RUNS:
-        said = ("--label", exams.truth[name], "--comment", "seen in both planes") if name in wrong else ()
+        said = (
+            "--label",
+            exams.truth[name],
+            *(("--comment", "seen in both planes") if name in wrong else ()),
+        )
         told = typed("record", "label", exams[name], *place, *by, *said, "--json")
         assert (told["label"], told["model_label"]) == (exams.truth[name], answers[name])
         assert told["verdict"] == ("corrected" if name in wrong else "accepted")
