@@ -29,7 +29,7 @@ from napari_clipmed.records import Store
 from napari_clipmed.study import Kind, PatientIdentity, Projection, Study
 from napari_clipmed.training.finetune import finetune, plan
 from napari_clipmed.training.finetune_compare import compare
-from napari_clipmed.training.finetune_config import FinetuneConfig
+from napari_clipmed.training.finetune_config import SIMULATED_REPLAY, FinetuneConfig
 from napari_clipmed.training.finetune_data import MaskItem, StudyItem, mask_features, study_features
 from napari_clipmed.training.finetune_figures import Judgement, judge_diagnoses, judge_masks
 from napari_clipmed.training.finetune_modules import DiagnosisTuner, SegmentationTuner
@@ -55,7 +55,7 @@ INTERVALS = (
     "with replacement; the interval of the difference is of the paired comparison."
 )
 
-REPLAY_SEED, REPLAY = 20_260_401, 40
+REPLAY_SEED, REPLAY = 20_260_401, SIMULATED_REPLAY
 SHIPPED: dict[Task, str] = {"diagnosis": "clip-dsa-compact", "segmentation": "causal-clipseg-compact"}
 
 

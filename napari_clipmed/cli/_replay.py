@@ -6,6 +6,7 @@ Training may not know the phantoms; the command line does, and hands it a folder
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 AUTO, NONE = "auto", "none"
 STUDIES, SEED = SIMULATED_REPLAY, 20_260_401
 """Simulated studies of the replay, and their seed; of no training."""
+
+MOST_WORKERS = 4
+"""Processes that simulate; each needs some hundred megabytes."""
 
 
 def replay_of(wanted: str, base: ModelEntry, progress: Progress) -> Replay:
@@ -63,7 +67,8 @@ def _simulated(progress: Progress) -> Path:
     rows = folder / "studies.jsonl"
     whole = rows.is_file() and len(rows.read_text(encoding="utf-8").splitlines()) == STUDIES
     if not (whole and _finished(folder)):
-        write_dsa_phantoms(STUDIES, SEED, folder, "npz", progress, split="test")
+        workers = min(MOST_WORKERS, os.cpu_count() or 1)
+        write_dsa_phantoms(STUDIES, SEED, folder, "npz", progress, workers, split="test")
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
-SIMULATED_REPLAY = 40
+SIMULATED_REPLAY = 120
 """Simulated studies that are replayed for a diagnosis model that learned from such."""
 
 Strategy = Literal["head", "adapter", "full"]
@@ -64,7 +64,13 @@ class FinetuneConfig:
 
 
 DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
-    ("diagnosis", "head"): {"epochs": 40, "learning_rate": 1e-3, "batch_size": 16},
+    ("diagnosis", "head"): {
+        "epochs": 40,
+        "learning_rate": 1e-3,
+        "batch_size": 16,
+        "replay": 0.7,
+        "pull": 0.05,
+    },
     ("diagnosis", "adapter"): {"epochs": 30, "learning_rate": 1e-3, "batch_size": 8},
     ("diagnosis", "full"): {"epochs": 12, "learning_rate": 3e-5, "batch_size": 2},
     ("segmentation", "head"): {"epochs": 25, "learning_rate": 3e-4, "batch_size": 4},
