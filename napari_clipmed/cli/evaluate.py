@@ -149,7 +149,7 @@ def _probe(
     from napari_clipmed.training.prompt_probes import films_of_phantoms, films_of_qata, probe
     from napari_clipmed.training.qata_data import load_split
 
-    simulated = (data / "studies.jsonl").is_file()
+    simulated = (data / "studies").is_dir()  # as QaTa is laid out, not every area is told
     films = (
         films_of_phantoms(data, split.lower())
         if simulated
