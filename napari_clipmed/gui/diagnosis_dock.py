@@ -333,6 +333,7 @@ class DiagnosisDock(QWidget):
         study = self.session.study
         while (item := self._decisive_row.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
+                widget.setParent(None)
                 widget.deleteLater()
         if study is None:
             return

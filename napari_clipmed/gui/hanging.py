@@ -17,7 +17,7 @@ from qtpy.QtCore import QTimer
 
 from napari_clipmed.gui.file_graphics import file_graphics
 from napari_clipmed.gui.grey_scale import GreyScale
-from napari_clipmed.gui.layer_list import inserting
+from napari_clipmed.gui.layer_list import inserting, list_at_rest
 from napari_clipmed.gui.layers import (
     NAMED,
     TAG,
@@ -220,7 +220,8 @@ class Hanging:
     def position(self, position: float) -> None:
         axis = self._time_axis()
         if axis is not None:
-            self.viewer.dims.set_point(axis, position)
+            with list_at_rest(self.viewer):
+                self.viewer.dims.set_point(axis, position)
 
     def slider_frame(self, index: int) -> int:
         """Frame of a view at the slider's time, rounded as napari does; may lie outside the run."""

@@ -60,6 +60,20 @@ def _draw_again(window: weakref.ref[napari.Viewer]) -> None:
         viewer.window._qt_viewer.canvas.native.setUpdatesEnabled(True)
 
 
+@contextmanager
+def list_at_rest(viewer: napari.Viewer) -> Iterator[None]:
+    """While only the frame changes, napari's list of layers looks the same and is not painted anew."""
+    if not (hasattr(viewer, "window") and window_is_open(viewer)):
+        yield
+        return
+    model = viewer.window._qt_viewer.layers.model().sourceModel()
+    before = model.blockSignals(True)
+    try:
+        yield
+    finally:
+        model.blockSignals(before)
+
+
 def remove_in_steps(viewer: napari.Viewer, leaving: Sequence[Layer]) -> Iterator[None]:
     """Remove layers for good, with time for the window to draw and answer between the steps."""
     layers = viewer.layers

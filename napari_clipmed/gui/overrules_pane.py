@@ -73,9 +73,10 @@ class OverrulesPane(QWidget):
 
     def _fill(self, study: Study) -> Iterator[None]:
         """The rows of a study, a few at a time; ends early when it is no longer the open one."""
+        rows = self.rows  # others as soon as something else is told of
         for _ in self._parts(study):
             yield
-            if self.session.study is not study:
+            if self.rows is not rows:
                 return
 
     def _parts(self, study: Study) -> Iterator[None]:

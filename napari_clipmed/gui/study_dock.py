@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -248,30 +248,41 @@ class StudyDock(QWidget):
             card.deleteLater()
         self.cards = []
         self.empty.setVisible(study is None)
-        for part in (self.look_box, self.subtraction_box, self.views_box, self.understood_box):
-            part.setVisible(study is not None)
         say(self.note, "")
         self._show_shelf()
         if study is None:
             for label in (self.title, self.identity, self.simulated, self.warnings):
                 say(label, "")
+            for part in (self.look_box, self.subtraction_box, self.views_box, self.understood_box):
+                part.setVisible(False)
             return
         self.failure.clear()
-        names, grey = self.session.view_names, self.session.grey
-        if grey is None:
-            return
+        names = self.session.view_names
         say(self.title, study.title or " · ".join((str(study.kind).capitalize(), ", ".join(names))))
         say(self.identity, identity_line(study.identity))
         say(self.simulated, SIMULATED_WORDS if study.synthetic else "")
         say(self.warnings, "\n".join(warnings_of(study, names)))
+        self._dress_buttons(study, names)
+        self._on_native(self.session.showing_native)
+        self.session.turns.run_or_do(self._fill(study, names))
+
+    def _fill(self, study: Study, names: tuple[str, ...]) -> Iterator[None]:
+        """Cards and boxes one by one: to lay out and draw all of them is a long wait."""
+        cards = self.cards  # another list as soon as something else is told of
         for index, (name, view) in enumerate(zip(names, study.views, strict=True)):
+            grey = self.session.grey
+            if self.cards is not cards or grey is None:
+                return
             card = ViewCard(name, view, index, grey)
             card.relabelled.connect(lambda projection, i=index: self.session.relabel_view(i, projection))
             self.cards_column.addWidget(card)
             self.cards.append(card)
-        self.subtraction_box.setVisible(study.kind is Kind.ANGIOGRAM)
-        self._dress_buttons(study, names)
-        self._on_native(self.session.showing_native)
+            yield
+        for box in (self.views_box, self.look_box, self.subtraction_box, self.understood_box):
+            if self.cards is not cards:
+                return
+            box.setVisible(box is not self.subtraction_box or study.kind is Kind.ANGIOGRAM)
+            yield
 
     def _on_arriving(self, study: Study) -> None:
         """Who is on the canvas already; everything else follows when all frames are there."""
@@ -282,7 +293,7 @@ class StudyDock(QWidget):
 
     def _on_subtraction(self, index: int) -> None:
         study = self.session.study
-        if study is not None:
+        if study is not None and index < len(self.cards):
             self.cards[index].tell(study.views[index])
             self._dress_buttons(study, self.session.view_names)
             self._on_native(self.session.showing_native)

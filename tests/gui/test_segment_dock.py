@@ -175,7 +175,7 @@ def test_on_an_angiogram_it_warns_and_marks_the_shown_frame_only(dock, session, 
     session.show_study(biplane())
     assert "chest X-rays" in dock.not_a_film.text()
     session.go_to_frame(0, 6)
-    assert "AP 6 (1.50 s)" in dock.target.text()
+    assert "AP 7 (1.50 s)" in dock.target.text()
     type_and_run(qtbot, dock, "left")
     wait_for(qtbot, lambda: dock.preview.layer is not None)
     assert engine.asked("segment") == [("left", 6, "picture")]
