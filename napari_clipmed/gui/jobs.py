@@ -200,9 +200,6 @@ class ThreadJob(Job):
 
     def _settle(self, result: Any, error: ClipmedError | None) -> None:
         on_done, on_error = self._on_done, self._on_error
-        # Jobs are in circles that may not be collected; what they speak of is freed nevertheless.
-        self._work = self._on_done = lambda _: None
-        self._on_error = None
         if self.state.final:
             return
         if self.progress.cancelled or isinstance(error, Cancelled):
@@ -214,6 +211,12 @@ class ThreadJob(Job):
         else:
             self._finish(JobState.DONE)
             on_done(result)
+
+    def _finish(self, state: JobState, error: ClipmedError | None = None) -> None:
+        # Jobs are in circles that may not be collected; what they speak of is freed nevertheless.
+        self._work = self._on_done = lambda _: None
+        self._on_error = None
+        super()._finish(state, error)
 
 
 class JobRunner(QObject):

@@ -269,6 +269,7 @@ class StudyDock(QWidget):
     def _fill(self, study: Study, names: tuple[str, ...]) -> Iterator[None]:
         """Cards and boxes one by one: to lay out and draw all of them is a long wait."""
         cards = self.cards  # another list as soon as something else is told of
+        self.views_box.setVisible(True)
         for index, (name, view) in enumerate(zip(names, study.views, strict=True)):
             grey = self.session.grey
             if self.cards is not cards or grey is None:
@@ -278,7 +279,7 @@ class StudyDock(QWidget):
             self.cards_column.addWidget(card)
             self.cards.append(card)
             yield
-        for box in (self.views_box, self.look_box, self.subtraction_box, self.understood_box):
+        for box in (self.look_box, self.subtraction_box, self.understood_box):
             if self.cards is not cards:
                 return
             box.setVisible(box is not self.subtraction_box or study.kind is Kind.ANGIOGRAM)

@@ -111,7 +111,7 @@ class Bench(ABC):
         order = self._order(training)
         order += _spread(len(old), _replayed(len(order), config.replay), len(own))
         joined = ConcatDataset([own, old]) if len(old) else own
-        self.material = Material(joined, validation, self._collate, order)
+        self.material = Material(joined, validation, self._collate, order, self.apart)
 
     def judge(self) -> Judgement:
         """How good the model is now, on the validation or else the training cases."""

@@ -19,11 +19,13 @@ from napari_clipmed.progress import Progress
 from napari_clipmed.training.ahead import Ahead
 from napari_clipmed.training.finetune_config import FinetuneConfig
 from napari_clipmed.training.finetune_data import ReadOnDemand
-from napari_clipmed.training.finetune_modules import Tuner
+from napari_clipmed.training.finetune_modules import VALIDATED, Tuner
 from napari_clipmed.training.finetune_run import Run
 
 LEARNT = 0.05
 """Training loss at which it stops: going on would make the model surer and more forgetful, not better."""
+
+EXAM = "exam"
 
 Collate = Callable[[Sequence[Any]], Any]
 
@@ -48,6 +50,9 @@ class Material:
     ----------
     training, validation : Dataset or list
         Items.
+    old : Dataset or list
+        Replay that is never trained on: the epoch is chosen by it as much as by the frozen cases, which are
+        few, so that what was known is not given away for what they happen to be.
     collate : callable
         Items to a batch.
     order : sequence of int
@@ -58,6 +63,15 @@ class Material:
     validation: Any
     collate: Collate
     order: Sequence[int]
+    old: Any = ()
+
+
+class _Exam(L.Callback):
+    """Says what an epoch is chosen by: the mean of the losses on the frozen cases and on the old ones."""
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        found = [trainer.callback_metrics[name] for name in VALIDATED if name in trainer.callback_metrics]
+        trainer.callback_metrics[EXAM] = torch.stack(found).mean()
 
 
 class _Reporter(L.Callback):
@@ -156,8 +170,9 @@ class _Reporter(L.Callback):
         epoch = self.first + here
         val_loss = figure("val_loss") if self._validates else None
         tuner = cast("Tuner", pl_module)
-        if val_loss is None or val_loss < self._least:
-            self._least = self._least if val_loss is None else val_loss
+        exam = figure(EXAM) if self._validates else None
+        if exam is None or exam < self._least:
+            self._least = self._least if exam is None else exam
             self.best = [p.detach().clone() for p in tuner.learning]
             self.best_epoch = epoch
         pace = (time.monotonic() - self._began) / here
@@ -181,7 +196,8 @@ def fit(
 ) -> tuple[list[EpochReport], int]:
     """Train until it no longer helps, and leave the tuner with its best parameters.
 
-    With validation, that is the epoch of the least validation loss; without, the last one.
+    With validation, that is the epoch of the least loss, on the frozen cases and the old ones on average;
+    without, the last one.
 
     Parameters
     ----------
@@ -203,12 +219,13 @@ def fit(
     validates = len(material.validation) > 0
     stops = {"train_loss": _stop("train_loss", config.epochs, stopping_threshold=LEARNT)}
     if validates:
-        stops["val_loss"] = _stop("val_loss", config.patience)
+        stops["val_loss"] = _stop(EXAM, config.patience)
     draw = torch.Generator().manual_seed(config.seed)
     reporter = _Reporter(config, material, progress, on_epoch, stops, draw, run)
     reporter.resume(tuner)
     lessons = Ahead(_loader(Subset(material.training, material.order), config, material.collate, draw))
-    exam = Ahead(_loader(material.validation, config, material.collate)) if validates else None
+    judged = [some for some in (material.validation, material.old) if len(some)] if validates else []
+    exams = [Ahead(_loader(some, config, material.collate)) for some in judged]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     stopped_before = any(stop.stopped_epoch for stop in stops.values())
     if reporter.first < config.epochs and not stopped_before:
@@ -225,9 +242,9 @@ def fit(
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
                 gradient_clip_val=1.0,
-                callbacks=[*stops.values(), reporter],
+                callbacks=[_Exam(), *stops.values(), reporter],
             )
-            trainer.fit(tuner, lessons, exam)
+            trainer.fit(tuner, lessons, exams or None)
     with torch.no_grad():
         for parameter, best in zip(tuner.learning, reporter.best or [], strict=True):
             parameter.copy_(best.to(parameter.device))

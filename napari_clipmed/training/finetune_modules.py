@@ -27,6 +27,10 @@ DICE_WEIGHT = 1.0
 """Weight of the soft Dice term: with few masks, cross-entropy alone favours empty answers."""
 
 
+VALIDATED = ("val_loss", "old_loss")
+"""Names of the losses on the frozen cases and on replay that is never trained on."""
+
+
 class Tuner(L.LightningModule):
     """What both tasks share: parameters that learn, the pull back to the base, the optimiser.
 
@@ -75,11 +79,13 @@ class Tuner(L.LightningModule):
         self.log("train_loss", loss.detach(), on_epoch=True, on_step=False, batch_size=size)
         return loss + self.pull_back()
 
-    def validation_step(self, batch: Any, index: int) -> None:
-        """Loss and figure of merit of the batch, logged as ``val_loss`` and ``metric``."""
+    def validation_step(self, batch: Any, index: int, dataloader_idx: int = 0) -> None:
+        """Loss of the batch, logged as `VALIDATED` says, and of the frozen cases the merit, as ``metric``."""
         loss, size = self.loss(batch)
-        self.log("val_loss", loss, on_epoch=True, batch_size=size)
-        self.log("metric", self.merit(batch), on_epoch=True, batch_size=size)
+        how: dict[str, Any] = {"on_epoch": True, "batch_size": size, "add_dataloader_idx": False}
+        self.log(VALIDATED[dataloader_idx], loss, **how)
+        if dataloader_idx == 0:
+            self.log("metric", self.merit(batch), **how)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW without weight decay: the pull goes to the base model, not to zero."""

@@ -269,7 +269,7 @@ def test_what_was_set_holds_when_the_folder_is_opened_again(dock, qtbot, tmp_pat
     def open_it():
         with qtbot.waitSignal(session.study_changed, timeout=60_000):
             session.open_paths([folder])
-        qtbot.waitUntil(lambda: session.study is not None, timeout=60_000)
+        idle(qtbot, session)
 
     open_it()
     qtbot.keyClick(canvas_of(session.viewer), Qt.Key.Key_Down, ALT)

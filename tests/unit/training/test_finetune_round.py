@@ -358,3 +358,17 @@ def test_the_report_stands_alone_and_names_nobody(store: Store, tmp_path: Path, 
     compared = tuned.card.metrics["finetune"]["compared"]
     for name, row in comparison["figures"].items():
         assert row["after"]["value"] == pytest.approx(compared[name]["after"]["value"], abs=0.02)
+
+
+def test_the_epoch_is_chosen_by_frozen_and_by_old_cases_alike() -> None:
+    """Ten frozen cases must not outvote what the model knew, nor forty old ones what it is taught."""
+    from types import SimpleNamespace
+
+    from napari_clipmed.training.finetune_fit import EXAM, _Exam
+
+    trainer = SimpleNamespace(callback_metrics={"val_loss": torch.tensor(1.0), "old_loss": torch.tensor(0.5)})
+    _Exam().on_validation_end(trainer, None)
+    assert float(trainer.callback_metrics[EXAM]) == 0.75
+    del trainer.callback_metrics["old_loss"]
+    _Exam().on_validation_end(trainer, None)
+    assert float(trainer.callback_metrics[EXAM]) == 1.0
