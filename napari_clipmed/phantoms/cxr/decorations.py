@@ -60,7 +60,9 @@ def load_style_ranges(name: str = "shifted") -> StyleRanges:
     try:
         text = resource("configs", f"phantom_cxr_{name}.yaml").read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ClipmedError(f"No style of chest films is called {name!r}.", "There is: shifted.") from error
+        raise ClipmedError(
+            f"No style of chest films is called {name!r}.", "There are: shifted, distant."
+        ) from error
     words: dict[str, Any] = yaml.safe_load(text)
     pairs = {key: tuple(value) for key, value in words.items() if isinstance(value, list)}
     return StyleRanges(portable_share=words["portable_share"], **pairs)
