@@ -152,7 +152,7 @@ def test_a_prompt_of_five_hundred_words_is_answered(engine: Engine, film: View) 
 
 
 def test_frames_conventions_and_models_that_do_not_exist(engine: Engine, film: View) -> None:
-    with pytest.raises(ClipmedError, match="no frame 7"):
+    with pytest.raises(ClipmedError, match="no frame 8; this view has 1"):
         engine.segment(film, 7, "left lung")
     with pytest.raises(ClipmedError, match="side convention"):
         engine.segment(film, 0, "left lung", "mirror")
