@@ -177,9 +177,7 @@ class Canvas(QObject):
         hanging, self.hanging = self.hanging, None
         self._study, self._shown_frames, self._ended = None, {}, set()
         self.masks.forget()
-        if self._saliency is not None:
-            self._saliency = None
-            self.saliency_changed.emit(None)
+        self._forget_saliency()
         if hanging is not None:
             with self._quiet():
                 hanging.retire()
@@ -333,6 +331,9 @@ class Canvas(QObject):
     def hide_saliency(self) -> None:
         """Remove the overlay."""
         self._remove_cams()
+        self._forget_saliency()
+
+    def _forget_saliency(self) -> None:
         if self._saliency is not None:
             self._saliency = None
             self.saliency_changed.emit(None)

@@ -33,6 +33,7 @@ from napari_clipmed.gui.shortcuts import DockShortcuts, keyed
 from napari_clipmed.gui.theme import (
     SPACING,
     banner,
+    empty,
     fill_dock,
     hint_label,
     rule,
@@ -331,10 +332,7 @@ class DiagnosisDock(QWidget):
 
     def _show_decisive(self, diagnosis: Diagnosis, saliency: Saliency | None) -> None:
         study = self.session.study
-        while (item := self._decisive_row.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.setParent(None)
-                widget.deleteLater()
+        empty(self._decisive_row)
         if study is None:
             return
         self._decisive_row.addWidget(hint_label("Decisive"), 1)

@@ -120,14 +120,12 @@ class Hanging:
         """
         layers, dims = self.viewer.layers, self.viewer.dims
         if not layers and dims.ndim != self.images[0].ndim:
-            dims.ndim = self.images[
-                0
-            ].ndim  # napari builds its sliders, which is half of adding a first layer
+            # napari builds its sliders then, which is half of adding a first layer
+            dims.ndim = self.images[0].ndim
             yield
         for image in self.images:
             if image not in layers:
-                with inserting(self.viewer) as layers:
-                    layers.append(image)
+                self._append(image)
                 self.move_slider(0, 0)  # napari begins in the middle, which may not have arrived
                 self.frame()
                 yield
@@ -137,21 +135,22 @@ class Hanging:
         self.write_standing_words()
         yield
         for drawing in file_graphics(self.study, self.placements, self.names):
-            with inserting(self.viewer) as layers:
-                layers.append(drawing)
+            self._append(drawing)
             yield
         self.grey.listen()
         if len(self.images) > 1:
             self._border = self._make_border()
-            with inserting(self.viewer) as layers:
-                layers.append(self._border)
+            self._append(self._border)
             yield
         self._titles = self._make_titles()
-        with inserting(self.viewer) as layers:
-            layers.append(self._titles)
+        self._append(self._titles)
         yield
         layers.selection.active = self.images[0]
         self.frame()
+
+    def _append(self, layer: Layer) -> None:
+        with inserting(self.viewer) as layers:
+            layers.append(layer)
 
     def retire(self) -> None:
         """Let go of camera and greys and take the standing words away; the layers are yet to be removed."""

@@ -42,7 +42,7 @@ def undrawn(viewer: napari.Viewer) -> Iterator[None]:
 
     Otherwise Qt draws at once what napari's slider, shown or hidden, makes another size: one long wait.
     """
-    if not (hasattr(viewer, "window") and window_is_open(viewer)):
+    if not window_is_open(viewer):
         yield
         return
     canvas = viewer.window._qt_viewer.canvas.native
@@ -62,16 +62,28 @@ def _draw_again(window: weakref.ref[napari.Viewer]) -> None:
 
 @contextmanager
 def list_at_rest(viewer: napari.Viewer) -> Iterator[None]:
-    """While only the frame changes, napari's list of layers looks the same and is not painted anew."""
-    if not (hasattr(viewer, "window") and window_is_open(viewer)):
+    """While only the frame changes, napari's list of layers looks the same and is not painted anew.
+
+    It hears of everything again as soon as somebody who follows the frame adds, removes or moves a layer.
+    """
+    if not window_is_open(viewer):
         yield
         return
-    model = viewer.window._qt_viewer.layers.model().sourceModel()
+    model, events = viewer.window._qt_viewer.layers.model().sourceModel(), viewer.layers.events
     before = model.blockSignals(True)
+
+    def hear_again(event: object = None) -> None:
+        model.blockSignals(before)
+
+    changes = (events.inserting, events.removing, events.moving)
+    for change in changes:
+        change.connect(hear_again)  # the latest to connect is told first: before the list
     try:
         yield
     finally:
-        model.blockSignals(before)
+        for change in changes:
+            change.disconnect(hear_again)
+        hear_again()
 
 
 def remove_in_steps(viewer: napari.Viewer, leaving: Sequence[Layer]) -> Iterator[None]:

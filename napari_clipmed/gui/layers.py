@@ -251,8 +251,8 @@ def padded(frames: Frames, n_shown: int) -> Frames:
 
 
 def window_is_open(viewer: napari.Viewer) -> bool:
-    """Whether napari has not closed the window of a viewer."""
-    return hasattr(viewer.window, "_qt_window")
+    """Whether a viewer has a window that napari has not closed."""
+    return hasattr(getattr(viewer, "window", None), "_qt_window")
 
 
 def make_ready_for_layers() -> None:

@@ -11,7 +11,7 @@ from napari_clipmed.errors import ClipmedError
 from napari_clipmed.gui import overruling
 from napari_clipmed.gui.session import ReviewSession
 from napari_clipmed.gui.study_words import guess_line, reading_line
-from napari_clipmed.gui.theme import SPACING, hint_label, named, view_colour
+from napari_clipmed.gui.theme import SPACING, empty, hint_label, named, view_colour
 from napari_clipmed.gui.widgets.failure_note import FailureNote
 from napari_clipmed.gui.widgets.overrule_row import NumberEditor, OverruleRow
 from napari_clipmed.study import Kind, Projection, Study, Topic, View
@@ -61,10 +61,7 @@ class OverrulesPane(QWidget):
         return "\n".join(label.text() for label in self.findChildren(QLabel))
 
     def _on_study(self, study: Study | None) -> None:
-        while (item := self._column.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.setParent(None)
-                widget.deleteLater()
+        empty(self._column)
         self.rows = {}
         if study is None:
             self.failure.clear()

@@ -93,6 +93,14 @@ def wrapped_label(text: str = "", name: str = "") -> QLabel:
     return label
 
 
+def empty(layout: QLayout) -> None:
+    """Take all widgets out of a layout, out of sight at once, and delete them."""
+    while (item := layout.takeAt(0)) is not None:
+        if (widget := item.widget()) is not None:
+            widget.setParent(None)
+            widget.deleteLater()
+
+
 def hint_label(text: str, name: str = "") -> QLabel:
     """What to do next, in a quiet voice."""
     label = wrapped_label(text, name)

@@ -20,8 +20,8 @@ from pathlib import Path
 MAPS = Path("/proc/self/maps")
 """Libraries of this process (Linux only)."""
 
-LIBRARIES = ("libtorch_python.so",)
-"""Of torch; the others are loaded because these need them."""
+LIBRARY = "libtorch_python.so"
+"""Of torch; the others are loaded because this one needs them."""
 
 
 def software_renderer_loaded() -> bool:
@@ -47,7 +47,7 @@ def guard_torch_import() -> bool:
 
 
 def load_libraries() -> bool:
-    """Load torch's libraries while other threads run; whether it went well; the import needs it not."""
+    """Load torch's libraries while other threads run; whether that was done. The import works without."""
     if sys.platform != "linux":
         return False
     found = importlib.util.find_spec("torch")
@@ -58,5 +58,4 @@ def load_libraries() -> bool:
     except AttributeError:  # a C library without it
         return False
     load.restype, load.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
-    folder = Path(found.origin).parent / "lib"
-    return all(load(os.fsencode(folder / name), os.RTLD_NOW) for name in LIBRARIES)
+    return bool(load(os.fsencode(Path(found.origin).parent / "lib" / LIBRARY), os.RTLD_NOW))

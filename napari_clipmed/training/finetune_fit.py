@@ -26,6 +26,7 @@ LEARNT = 0.05
 """Training loss at which it stops: going on would make the model surer and more forgetful, not better."""
 
 EXAM = "exam"
+"""Name of the loss that an epoch is chosen by, see `_Exam`."""
 
 Collate = Callable[[Sequence[Any]], Any]
 

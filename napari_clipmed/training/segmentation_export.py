@@ -109,6 +109,7 @@ def _story(splits: Splits, config: SegmentationConfig, data: Path) -> str:
     """What it learned from, for people."""
     real = [item for item in splits.train if item.image.is_relative_to(data)]
     others = len(splits.train) - len(real)
+    beside = f", and beside them {others} films of other folders (simulated for the shipped model)"
     chosen = (
         f"{len(splits.selection)} more, of other patients, chose the epoch"
         if config.selection
@@ -116,12 +117,9 @@ def _story(splits: Splits, config: SegmentationConfig, data: Path) -> str:
     )
     return (
         f"QaTa-COV19 v2 with the sentences of LViT: {len(real)} radiographs of the official training split"
-        + (
-            f", and beside them {others} films of other folders (simulated for the shipped model)"
-            * bool(others)
-        )
-        + f"; {chosen}; {splits.left_out} were left out because their patients appear in the validation "
-        "split. Patients are known for the BIMCV part only; of the rest every radiograph counts as one."
+        f"{beside if others else ''}; {chosen}; {splits.left_out} were left out because their patients "
+        "appear in the validation split. Patients are known for the BIMCV part only; of the rest every "
+        "radiograph counts as one."
     )
 
 

@@ -69,3 +69,15 @@ def test_thumbnails_follow_when_the_slider_rests(viewer, qtbot):
     assert not made and image.thumbnail is before
     qtbot.waitUntil(lambda: bool(made))
     assert made == [7] and image.thumbnail is not before
+
+
+def test_the_list_hears_of_a_layer_that_comes_with_a_frame(viewer):
+    """Frames are not painted in it, but what another follower of the slider adds must be in it."""
+    session = session_for(viewer)
+    session.show_study(biplane())
+    viewer, rows = session.viewer, session.viewer.window._qt_viewer.layers.model()
+    viewer.dims.events.point.connect(lambda event: viewer.add_image(np.eye(2)) and None)
+    before = rows.rowCount()
+    session.go_to_frame(0, 5)
+    assert len(viewer.layers) > before
+    assert rows.rowCount() == len(viewer.layers)
