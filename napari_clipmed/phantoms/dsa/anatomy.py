@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_clipmed.phantoms.dsa.arteries import grow_arteries
+from napari_clipmed.phantoms.dsa.config import Ambient
 from napari_clipmed.phantoms.dsa.tree import Tree
 from napari_clipmed.phantoms.dsa.veins import grow_veins
 
+LARGE_MM = 1.3
+"""Radius from which a vessel counts as a trunk."""
+
 VARIANTS = {"fetal PCA": 0.2, "hypoplastic A1": 0.1, "cross flow": 0.25, "infundibulum": 0.08}
 """Normal variants and how often they are drawn."""
-
-COMMON_CAROTID_SHARE = 0.12
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,17 @@ class Anatomy:
         return "common carotid" if self.common_carotid else "internal carotid"
 
 
-def grow_anatomy(rng: np.random.Generator, n_leaves: int = 420) -> Anatomy:
-    """Draw one patient.
+def draw_anatomy(rng: np.random.Generator, ambient: Ambient) -> Anatomy:
+    """Draw one patient of a preset."""
+    n_leaves = int(rng.uniform(*ambient.n_leaves))
+    calibre = float(rng.spawn(1)[0].uniform(*ambient.small_vessels))
+    return grow_anatomy(rng, n_leaves, ambient.common_carotid_share, calibre)
+
+
+def grow_anatomy(
+    rng: np.random.Generator, n_leaves: int = 420, common_carotid_share: float = 0.12, calibre: float = 1.0
+) -> Anatomy:
+    """Grow one patient.
 
     Parameters
     ----------
@@ -57,13 +68,18 @@ def grow_anatomy(rng: np.random.Generator, n_leaves: int = 420) -> Anatomy:
         Source of every draw.
     n_leaves : int
         Cortical end branches of the injected hemisphere.
+    common_carotid_share : float
+        How often contrast is injected below the bifurcation.
+    calibre : float
+        Of the small vessels, relative to the reference; the trunks keep theirs.
     """
     side = int(rng.choice([-1, 1]))
     variants = tuple(name for name, share in VARIANTS.items() if rng.random() < share)
-    common = bool(rng.spawn(1)[0].random() < COMMON_CAROTID_SHARE)
+    common = bool(rng.spawn(1)[0].random() < common_carotid_share)
     arteries = grow_arteries(rng, n_leaves, variants, common)
     veins = grow_veins(rng, n_leaves // 2)
     scale = rng.normal(1.0, 0.04, 3).clip(0.9, 1.1)
     for tree in (arteries, veins):
         tree.position = tree.position * scale * np.array([side, 1, 1])
+        tree.radius = tree.radius * (1 + (calibre - 1) * np.clip((LARGE_MM - tree.radius) / 0.8, 0, 1))
     return Anatomy(side, arteries, veins, scale, variants, common)

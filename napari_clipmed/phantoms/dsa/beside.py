@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 from napari_clipmed.errors import ClipmedError, UnreadableFileError
 from napari_clipmed.io import is_dicom, open_study
 from napari_clipmed.phantoms.dsa.acquisition import window_to_bytes
-from napari_clipmed.phantoms.dsa.anatomy import grow_anatomy
+from napari_clipmed.phantoms.dsa.anatomy import draw_anatomy
 from napari_clipmed.phantoms.dsa.config import load_ambient
 from napari_clipmed.phantoms.dsa.diseases import LABELS
 from napari_clipmed.phantoms.dsa.study import simulate_study
@@ -156,7 +156,7 @@ def simulated_strips(label: str, n: int, seed: int, size: int, preset: str) -> l
     for k in range(n):
         what = label or LABELS[k % len(LABELS)]
         rng = np.random.default_rng([seed, k, LABELS.index(what)])
-        anatomy = grow_anatomy(rng, int(rng.uniform(*ambient.n_leaves)))
+        anatomy = draw_anatomy(rng, ambient)
         own = (seed * 1009 + k) * len(LABELS) + LABELS.index(what)  # classes are not each other's twins
         study = simulate_study(anatomy, what, own, ambient, size)
         for view in study.views:

@@ -86,6 +86,8 @@ class Draw:
         0 mild to 1 severe.
     site : str or None
         Where, if that is wanted.
+    collaterals : float
+        Share of the flow lost beyond a closed carotid fork that neighbours make up for.
     """
 
     anatomy: Anatomy
@@ -93,6 +95,7 @@ class Draw:
     rng: np.random.Generator
     worse: float
     site: str | None = None
+    collaterals: float = 0.0
 
     @property
     def side(self) -> str:

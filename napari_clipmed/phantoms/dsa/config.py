@@ -25,7 +25,9 @@ class Ambient(BaseModel):
     """One preset of the acquisition; every pair is the (low, high) of a draw.
 
     Lengths in mm, times in seconds, angles in degrees, shares from 0 to 1. `scatter` is scattered over
-    primary radiation; `late_moyamoya_share` of the moyamoya studies are of Suzuki's sixth stage.
+    primary radiation; `late_moyamoya_share` of the moyamoya studies are of Suzuki's sixth stage; of the
+    studies whose external carotid fills, `reflux_share` fill it late and thinly. `small_vessels`, `blush`,
+    `bone_texture` and `unrest` are factors on what the other presets draw.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +64,14 @@ class Ambient(BaseModel):
     catheter_share: float = 0.0
     breathing_mm: Range = (0.0, 0.0)
     late_moyamoya_share: float = 0.0
+    common_carotid_share: float = 0.12
+    reflux_share: float = 0.0
+    collaterals: Range = (0.0, 0.0)
+    small_vessels: Range = (1.0, 1.0)
+    blush: Range = (1.0, 1.0)
+    blush_texture: Range = (0.0, 0.0)
+    bone_texture: Range = (1.0, 1.0)
+    unrest: Range = (1.0, 1.0)
 
 
 @lru_cache

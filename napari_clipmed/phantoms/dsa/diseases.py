@@ -46,6 +46,7 @@ def circulate(
     rng: np.random.Generator,
     severity: float | None = None,
     site: str | None = None,
+    collaterals: float = 0.0,
 ) -> Circulation:
     """The circulation of one patient with one disease.
 
@@ -61,6 +62,8 @@ def circulate(
         0 mild to 1 severe; drawn if not given.
     site : str, optional
         Where; drawn if not given. Control and moyamoya disease have no choice.
+    collaterals : float
+        As `Draw`.
 
     Raises
     ------
@@ -70,4 +73,5 @@ def circulate(
     if label not in DISEASES:
         raise ClipmedError(f"The phantom knows no disease {label!r}.", f"Choose one of: {', '.join(LABELS)}.")
     drawn = float(rng.beta(1.3, 1.0))
-    return DISEASES[label](Draw(anatomy, bolus, rng, drawn if severity is None else severity, site))
+    worse = drawn if severity is None else severity
+    return DISEASES[label](Draw(anatomy, bolus, rng, worse, site, collaterals))

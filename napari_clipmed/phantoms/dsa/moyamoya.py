@@ -52,6 +52,7 @@ def moyamoya(draw: Draw) -> Circulation:
     circulation, tree, rng = draw.healthy(), draw.anatomy.arteries, draw.rng
     number = 6 if draw.worse >= SIXTH else int(np.clip(1 + np.floor(5 * draw.worse), 1, 5))
     stage = STAGES[number]
+    flow = stage.flow + draw.collaterals * (1 - stage.flow)
     fork = int(tree.named("supraclinoid ICA")[-1])
     m1, a1 = tree.named("M1"), tree.named("A1")
     percent = stage.narrowing + rng.uniform(-4, 1)
@@ -63,11 +64,11 @@ def moyamoya(draw: Draw) -> Circulation:
     radius[tree.named("AChA", "PComA", "ophthalmic")] *= 1 + 0.1 * number
     beyond = tree.descendants(int(m1[1])) | tree.descendants(int(a1[1]))
     patchy = 0.6 + 0.4 * (1 + np.sin(tree.position @ rng.normal(0, 0.05, 3) + rng.uniform(0, 6)))
-    circulation.radius = np.where(beyond, radius * (0.55 + 0.45 * stage.flow), radius)
+    circulation.radius = np.where(beyond, radius * (0.55 + 0.45 * flow), radius)
     delay = stage.delay_s * rng.uniform(0.7, 1.2)
     circulation.arrival = circulation.arrival + beyond * delay * patchy
-    circulation.gain = circulation.gain * np.where(beyond, stage.flow, 1)
-    circulation.tissue_gain = 0.55 + 0.45 * stage.flow
+    circulation.gain = circulation.gain * np.where(beyond, flow, 1)
+    circulation.tissue_gain = 0.55 + 0.45 * flow
     net = _basal_net(draw, fork, float(circulation.arrival[fork]), stage.net * rng.uniform(0.7, 1.3))
     circulation.parts += net
     # Without a net the lesion is the closed fork itself.

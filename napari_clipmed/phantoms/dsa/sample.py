@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_clipmed.errors import ClipmedError
-from napari_clipmed.phantoms.dsa.anatomy import grow_anatomy
+from napari_clipmed.phantoms.dsa.anatomy import draw_anatomy
 from napari_clipmed.phantoms.dsa.config import load_ambient
 from napari_clipmed.phantoms.dsa.study import SimulatedStudy, simulate_study
 
@@ -47,7 +47,7 @@ def simulate_sample(label: str, size: int = SAMPLE_SIZE) -> SimulatedStudy:
         )
     case, ambient = TYPICAL[label], load_ambient("sample")
     rng = np.random.default_rng([case.seed, 0])
-    anatomy = grow_anatomy(rng, int(rng.uniform(*ambient.n_leaves)))
+    anatomy = draw_anatomy(rng, ambient)
     return simulate_study(anatomy, label, case.seed, ambient, size, case.severity, case.site, full_truth=True)
 
 

@@ -129,14 +129,21 @@ def _jaw(rng: np.random.Generator) -> list[Solid]:
     return solids
 
 
-def attenuation(camera: Camera, solids: list[Solid], rng: np.random.Generator) -> tuple[Image, Image]:
-    """Line integrals of attenuation, of the head without and of the jaw alone, each (H, W)."""
+def attenuation(
+    camera: Camera, solids: list[Solid], rng: np.random.Generator, uneven: float = 1.0
+) -> tuple[Image, Image]:
+    """Line integrals of attenuation, of the head without and of the jaw alone, each (H, W).
+
+    `uneven` is a factor on the texture of bone.
+    """
     layers = {part: np.zeros((camera.size, camera.size), np.float32) for part in ("", "vault", "jaw")}
     for solid in solids:
         _add(layers[solid.part], camera, solid)
     texture = np.zeros_like(layers[""])
     for knots, strength in ((28, 0.012), (75, 0.007)):
-        texture += strength * enlarge(rng.normal(size=(1, knots, knots)).astype(np.float32), camera.size)[0]
+        texture += (
+            uneven * strength * enlarge(rng.normal(size=(1, knots, knots)).astype(np.float32), camera.size)[0]
+        )
     still = np.maximum(layers[""] + layers["vault"] * _towards_base(camera), 0)
     return still * (1 + texture), layers["jaw"] * (1 + texture)
 

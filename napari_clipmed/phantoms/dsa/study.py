@@ -28,6 +28,7 @@ from napari_clipmed.phantoms.dsa.moyamoya import SIXTH
 from napari_clipmed.phantoms.dsa.projection import IODINE_PER_MM, Camera, render, render_blush, splat
 from napari_clipmed.phantoms.dsa.skull import Solid, attenuation, draw_head
 from napari_clipmed.phantoms.dsa.truth import ViewTruth, lesion_truth, vessel_maps
+from napari_clipmed.phantoms.dsa.variety import Variety, draw_variety
 
 Frames = NDArray[np.float32]
 
@@ -65,6 +66,7 @@ class SimulatedStudy:
     bolus: Bolus
     elements: Elements
     extras: Extras = field(default_factory=Extras)
+    variety: Variety = field(default_factory=Variety)
     views: dict[str, SimulatedView] = field(default_factory=dict)
 
     @property
@@ -123,15 +125,19 @@ def simulate_study(
     bolus = draw_bolus(rng, ambient, quiet_s)
     head = draw_head(rng, anatomy.scale)
     motion = draw_motion(rng, acquisition.times_s, acquisition.heavy_motion, ambient.motion_scale)
-    motion = breathing(motion, seed, ambient, acquisition.times_s)
+    variety = draw_variety(seed, ambient)
+    motion = breathing(variety.moved(motion), seed, ambient, acquisition.times_s)
     if label == "MMD" and severity is None and ambient.late_moyamoya_share:
         late = np.random.default_rng([seed, 8]).random() < ambient.late_moyamoya_share
         severity = SIXTH if late else None
-    circulation = circulate(label, anatomy, bolus, ill, severity, site)
+    circulation = circulate(label, anatomy, bolus, ill, severity, site, variety.collaterals)
+    circulation = variety.refluxed(circulation, anatomy.arteries)
     elements = gather_elements(anatomy, circulation, bolus, acquisition.times_s, rng)
     tissue = gather_tissue(anatomy, circulation, bolus, acquisition.times_s, rng)
     extras = draw_extras(seed, ambient, anatomy, acquisition.times_s, bolus.onset_s)
-    study = SimulatedStudy(label, side_name(anatomy), circulation, acquisition, bolus, elements, extras)
+    study = SimulatedStudy(
+        label, side_name(anatomy), circulation, acquisition, bolus, elements, extras, variety
+    )
     for camera in acquisition.cameras:
         study.views[camera.name] = _expose(camera, study, tissue, head, motion, rng, full_truth)
     return study
@@ -148,10 +154,12 @@ def _expose(
 ) -> SimulatedView:
     """One plane: contrast and anatomy on the detector, with everything that goes wrong there."""
     elements, acquisition = study.elements, study.acquisition
-    still, jaw = attenuation(camera, head, rng)
+    still, jaw = attenuation(camera, head, rng, study.variety.bone_texture)
     matrix = splat(camera, *elements.shapes)
     thickness = render(matrix, elements.concentration, camera.size)
-    thickness += render_blush(camera, tissue.points, tissue.volume, tissue.concentration, spread_mm=5.0)
+    volume = tissue.volume * study.variety.blush
+    blush = render_blush(camera, tissue.points, volume, tissue.concentration, spread_mm=5.0)
+    thickness += study.variety.structured(blush, rng)
     lesion, visible = lesion_truth(camera, study.circulation, elements)
     maps = vessel_maps(camera, elements, thickness, acquisition.times_s) if full_truth else {}
     shift = motion.head @ camera.axes[:2].T / camera.pixel_mm

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.phantoms.dsa.acquisition import window_to_bytes
-from napari_clipmed.phantoms.dsa.anatomy import grow_anatomy
+from napari_clipmed.phantoms.dsa.anatomy import draw_anatomy
 from napari_clipmed.phantoms.dsa.config import load_ambient
 from napari_clipmed.phantoms.dsa.diseases import LABELS
 from napari_clipmed.phantoms.dsa.shift import load_shift
@@ -191,7 +191,7 @@ def _write_patient(job: tuple[Patient, Recipe, Path]) -> list[dict[str, Any]]:
     patient, recipe, out = job
     ambient = load_ambient(recipe.preset)
     rng = np.random.default_rng([patient.seed, 0])
-    anatomy = grow_anatomy(rng, int(rng.uniform(*ambient.n_leaves)))
+    anatomy = draw_anatomy(rng, ambient)
     full = recipe.truth == "full" or recipe.format == "dicom"
     rows = []
     for k, label in enumerate(patient.labels):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_clipmed.phantoms.dsa import anatomy as anatomy_module
 from napari_clipmed.phantoms.dsa import simulate_study
 from napari_clipmed.phantoms.dsa.acquisition import Motion, misregistration, moved, quantum_noise
 from napari_clipmed.phantoms.dsa.anatomy import grow_anatomy
@@ -96,13 +95,10 @@ def test_children_follow_parents_and_radii_never_grow_downstream(patient) -> Non
     assert (tree.radius[grown] <= tree.radius[tree.parent[grown]] + 1e-9).all()
 
 
-def test_common_carotid_injection_fills_the_external_carotid_in_any_class(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(anatomy_module, "COMMON_CAROTID_SHARE", 1.0)
-    common = grow_anatomy(np.random.default_rng(4), 60)
-    monkeypatch.setattr(anatomy_module, "COMMON_CAROTID_SHARE", 0.0)
-    internal = grow_anatomy(np.random.default_rng(4), 60)
+def test_common_carotid_injection_fills_the_external_carotid_in_any_class() -> None:
+    common, internal = (
+        grow_anatomy(np.random.default_rng(4), 60, common_carotid_share=share) for share in (1.0, 0.0)
+    )
     assert common.common_carotid and not internal.common_carotid
     assert {"ECA", "ECA branch"} <= set(common.arteries.segment)
     assert "ECA" not in set(internal.arteries.segment)
