@@ -149,7 +149,7 @@ class DemoTour(Tour):
         dice = _dice(proposal.mask(), true_mask)
         self.photograph("dock_segment", "Segment")
         self.click("Segment", QPushButton, "take_mask")
-        self.breathe(0.2)
+        self.step("take_mask", lambda: None, lambda: not session.turns.busy, PATIENCE_S)
         # The reader's correction: the truth of the simulator, painted as one undoable step.
         session.write_mask(0, 0, true_mask, session.labels_layer(0).selected_label)
         self.click("Segment", QPushButton, "save_masks")

@@ -143,7 +143,10 @@ class Hanging:
             self._append(self._border)
             yield
         self._titles = self._make_titles()
+        self._titles.text.visible = False  # words are drawn in a turn of their own
         self._append(self._titles)
+        yield
+        self._titles.text.visible = True
         yield
         layers.selection.active = self.images[0]
         self.frame()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,12 @@ from napari_clipmed.gui.theme import MASK_COLOURS
 from napari_clipmed.inference.results import MaskProposal
 from napari_clipmed.records import Revision, Store, Verdict
 from napari_clipmed.study import Study
+
+if TYPE_CHECKING:
+    from napari_clipmed.gui.session import ReviewSession
+
+Spans = Callable[[tuple[int, int, int]], tuple[int, int] | None]
+"""The frames that the mask of a view, frame and value is projected over."""
 
 FIRST_VALUE = 2
 """Label value of the first sentence; 1 belongs to what is outlined or drawn without one ("finding")."""
@@ -126,7 +133,7 @@ class PromptList:
         frame: int,
         titles: Mapping[int, str],
         saved: Mapping[str, Revision],
-        span_of: Callable[[tuple[int, int, int]], tuple[int, int] | None] = lambda place: None,
+        span_of: Spans = lambda place: None,
     ) -> list[MaskToSave]:
         """The classes of one frame: those drawn on it, and those accepted or saved there and erased since.
 
@@ -158,6 +165,17 @@ class PromptList:
             )
             for value in sorted(drawn | known)
         ]
+
+
+def masks_here(session: ReviewSession, prompts: PromptList, span_of: Spans) -> list[MaskToSave]:
+    """The masks of the shown frame of the active view, copied; see `PromptList.to_save`."""
+    index = session.active_view
+    if session.study is None or not session.has_labels(index):
+        return []
+    frame = session.frame_of(index)
+    labels = np.array(session.labels_layer(index).data[frame])
+    saved = session.records.seen_masks(index, frame)
+    return prompts.to_save(labels, index, frame, session.classes, saved, span_of)
 
 
 def record_prompt(

@@ -99,6 +99,7 @@ class ReviewTour(DemoTour):
         """Ask for a mask, take it, paint over it, save it."""
         self._segment(PROMPT)
         self.click("Segment", QPushButton, "take_mask")
+        self.step("take_mask", lambda: None, lambda: not self.session.turns.busy, PATIENCE_S)
         study = self.session.study
         if study is None:
             raise LookupError("No film is open")

@@ -5,9 +5,9 @@ The threshold acts on the probability that the model gave once; moving it runs n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_clipmed.errors import ClipmedError
@@ -16,7 +16,7 @@ from napari_clipmed.gui.edit_pane import EditPane
 from napari_clipmed.gui.job_bar import JobBar
 from napari_clipmed.gui.live_outline import LiveOutline
 from napari_clipmed.gui.mask_preview import MaskPreview
-from napari_clipmed.gui.mask_records import MaskToSave, PromptList, class_title, record_prompt, save_masks
+from napari_clipmed.gui.mask_records import PromptList, class_title, masks_here, record_prompt, save_masks
 from napari_clipmed.gui.piece_picker import PiecePicker
 from napari_clipmed.gui.prompt_reading import PromptReading
 from napari_clipmed.gui.proposed import Proposed
@@ -62,6 +62,7 @@ class SegmentDock(QWidget):
         self.preview = MaskPreview(self.session)
         self.prompts = PromptList()
         self._proposed_now: Proposed | None = None
+        self._being_taken = False
         self.picker = PiecePicker(self.session)
         self._image_hash = ""
         self._build()
@@ -178,7 +179,8 @@ class SegmentDock(QWidget):
         if self.session.study is None or self.session.study.image_hash != study.image_hash:
             return
         self._outline(study, index, frame, proposal)
-        self._keep_sentence(study)
+        if self._proposed_now is not None:
+            self._keep_sentence(self._proposed_now, study)
 
     def _outline(self, study: Study, index: int, frame: int, proposal: MaskProposal, title: str = "") -> None:
         """Show a proposal; the sentence is not kept before the person asks for it or takes the mask."""
@@ -202,9 +204,8 @@ class SegmentDock(QWidget):
     def _no_outline(self, error: ClipmedError) -> None:
         say(self.status, f"No outline while typing: {error.message}")
 
-    def _keep_sentence(self, study: Study) -> None:
-        now = self._proposed_now
-        if now is None or now.kept or now.from_heat:
+    def _keep_sentence(self, now: Proposed, study: Study) -> None:
+        if now.kept or now.from_heat:
             return
         now.kept = True
         self.prompt.box.remember(now.proposal.prompt)
@@ -265,12 +266,20 @@ class SegmentDock(QWidget):
 
     def take(self) -> None:
         """Write the proposal into the labels layer, as one step of undo."""
-        now = self._proposed_now
-        if now is None:
-            return
-        index, title, threshold = now.view_index, self.proposal.title or now.title, self.proposal.threshold
+        if self._proposed_now is not None and not self._being_taken:
+            self._being_taken = True
+            now = self._proposed_now
+            self.session.turns.run(
+                self._taking(now, self.proposal.title or now.title, self.proposal.threshold)
+            )
+
+    def _taking(self, now: Proposed, title: str, threshold: float) -> Iterator[None]:
+        """In turns, since napari takes long for a new layer, for a mask and for the controls of a layer."""
+        index = now.view_index
         try:
             value = self.edit.edits.class_value(title)
+            layer = self.session.labels_layer(index)
+            yield
             self.session.write_mask(index, now.frame, now.mask(threshold), value, title)
         except ClipmedError as error:
             self.failure.tell(error)
@@ -278,19 +287,23 @@ class SegmentDock(QWidget):
         except LookupError as error:
             self.failure.tell(ClipmedError(f"{error}.", "Open the study again."))
             return
+        finally:
+            self._being_taken = False
+        self.discard()
+        yield
         if self.session.study is not None:
-            self._keep_sentence(self.session.study)
+            self._keep_sentence(now, self.session.study)
         self.prompts.remember(now.accepted(threshold, value))
         self._list_classes()
         self.sentences.put(value, title, self.prompts.colour_of(title))
-        self.session.viewer.layers.selection.active = self.session.labels_layer(index)
-        self.discard()
         say(self.status, "Editable now: paint, erase, Ctrl+Z. Not saved yet.")
         self._allow_saving()
+        yield
+        self.session.viewer.layers.selection.active = layer
 
     def discard(self) -> None:
         """Forget the proposal."""
-        self._proposed_now = None
+        self._proposed_now, self._being_taken = None, False
         self.proposal.picking.setChecked(False)
         self.preview.remove()
         self.wording.follow(None)
@@ -304,20 +317,13 @@ class SegmentDock(QWidget):
 
     # -- saving -------------------------------------------------------------------------------------------
 
-    def _masks_here(self) -> list[MaskToSave]:
-        """The masks of the shown frame of the active view, copied."""
-        session, index = self.session, self.session.active_view
-        if session.study is None or not session.has_labels(index):
-            return []
-        frame = session.frame_of(index)
-        labels = np.array(session.labels_layer(index).data[frame])
-        saved = session.records.seen_masks(index, frame)
-        span_of = self.edit.edits.projections.span_of
-        return self.prompts.to_save(labels, index, frame, session.classes, saved, span_of)
-
     def save(self) -> None:
         """Save the masks of the shown frame as they are now."""
-        session, study, masks = self.session, self.session.study, self._masks_here()
+        if self._being_taken:
+            self.session.turns.run(self._saving_then())
+            return
+        session, study = self.session, self.session.study
+        masks = masks_here(session, self.prompts, self.edit.edits.projections.span_of)
         if study is None or not masks:
             return
         author = session.settings.author
@@ -341,6 +347,11 @@ class SegmentDock(QWidget):
             on_done=saved,
             on_error=refused,
         )
+
+    def _saving_then(self) -> Iterator[None]:
+        """Asked while a mask is being taken: it shall be among those that are saved."""
+        self.save()
+        yield
 
     # -- following the session ----------------------------------------------------------------------------
 

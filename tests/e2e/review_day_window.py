@@ -112,6 +112,7 @@ class ReviewDay(Tour):
         QTest.keyClick(box, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
         self.wait("segment", lambda: segment.proposed is not None and not self.busy("segment"))
         self.click("Segment", QPushButton, "take_mask")
+        self.wait("take_mask", lambda: not self.session.turns.busy)
         before = self.labels(0, 0)
         for button in ("edit_smooth", "edit_largest"):
             self.wait(button, self.find("Segment", QPushButton, button).isEnabled)

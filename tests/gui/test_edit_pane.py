@@ -52,6 +52,11 @@ def check(qtbot, box):
     qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=box.rect().center() - box.rect().center() / 2)
 
 
+def take(qtbot, dock):
+    click(qtbot, dock.proposal.take_button)
+    qtbot.waitUntil(lambda: not dock.session.turns.busy, timeout=60_000)
+
+
 def wait_for(qtbot, condition):
     qtbot.waitUntil(condition, timeout=60_000)
 
@@ -248,7 +253,7 @@ def test_the_heat_map_becomes_a_proposal_whose_pieces_are_chosen_by_clicking(doc
     assert "1 piece(s) left out" in dock.proposal.summary.text()
     dock.proposal.threshold_slider.setValue(40)
     assert (dock.preview.layer.data == 2).any()
-    click(qtbot, dock.proposal.take_button)
+    take(qtbot, dock)
     labels = session.labels_layer(0).data[6]
     assert 0 < (labels > 0).sum() < area
     assert not labels[12, 12]
@@ -272,7 +277,7 @@ def test_the_same_sentence_can_go_into_a_new_class(dock, session, qtbot):
         if title:
             dock.proposal.title_box.setEditText(title)
             dock.proposal.threshold_slider.setValue(90)
-        click(qtbot, dock.proposal.take_button)
+        take(qtbot, dock)
     assert [session.classes[v] for v in (2, 3)] == ["lower left lung", "second look"]
     assert set(np.unique(session.labels_layer(0).data)) == {0, 2, 3}
 
@@ -284,7 +289,7 @@ def test_a_long_sentence_has_a_title_that_the_records_can_keep(dock, session, qt
     dock.prompt.box.put(prompt)
     click(qtbot, dock.prompt.run_button)
     wait_for(qtbot, lambda: dock.proposed is not None)
-    click(qtbot, dock.proposal.take_button)
+    take(qtbot, dock)
     title = session.classes[2]
     assert len(title) <= 64
     assert title.endswith("left lung and upper right lung.")

@@ -47,6 +47,11 @@ def click(qtbot, widget):
     qtbot.mouseClick(widget, Qt.MouseButton.LeftButton)
 
 
+def take(qtbot, dock):
+    click(qtbot, dock.proposal.take_button)
+    qtbot.waitUntil(lambda: not dock.session.turns.busy, timeout=60_000)
+
+
 def wait_for(qtbot, condition):
     qtbot.waitUntil(condition, timeout=60_000)
 
@@ -91,7 +96,7 @@ def test_the_threshold_is_live_and_asks_no_network(proposed, engine):
 
 def test_taking_writes_labels_in_one_step_of_undo(proposed, session, qtbot):
     area = int(proposed.preview.layer.data.sum())
-    click(qtbot, proposed.proposal.take_button)
+    take(qtbot, proposed)
     labels = session.labels_layer(0)
     assert int((labels.data == 2).sum()) == area
     assert proposed.preview.layer is None
@@ -101,18 +106,42 @@ def test_taking_writes_labels_in_one_step_of_undo(proposed, session, qtbot):
     assert labels.data.sum() == 0
 
 
-def test_a_second_sentence_gets_its_own_label_and_colour(proposed, session, qtbot):
+def test_taken_twice_and_saved_before_it_is_written_it_is_one_mask_and_it_is_saved(proposed, session, qtbot):
+    area = int(proposed.preview.layer.data.sum())
     click(qtbot, proposed.proposal.take_button)
+    click(qtbot, proposed.proposal.take_button)
+    assert session.turns.busy
+    proposed.save()
+    wait_for(qtbot, lambda: proposed.status.text().startswith("Saved"))
+    labels, store = session.labels_layer(0), session.store()
+    assert int((labels.data == 2).sum()) == area
+    (mask,) = [r for r in store.revisions(store.find_case(session.study)) if r.kind == "mask"]
+    assert int(store.read_mask(mask).sum()) == area
+    labels.undo()
+    assert labels.data.sum() == 0
+
+
+def test_another_study_opened_while_a_mask_is_taken_leaves_the_button_alive(proposed, session, qtbot):
+    click(qtbot, proposed.proposal.take_button)
+    session.show_study(film())
+    type_and_run(qtbot, proposed, LEFT)
+    wait_for(qtbot, lambda: proposed.preview.layer is not None)
+    take(qtbot, proposed)
+    assert (session.labels_layer(0).data == 2).any()
+
+
+def test_a_second_sentence_gets_its_own_label_and_colour(proposed, session, qtbot):
+    take(qtbot, proposed)
     type_and_run(qtbot, proposed, "upper right lung")
     wait_for(qtbot, lambda: proposed.preview.layer is not None)
-    click(qtbot, proposed.proposal.take_button)
+    take(qtbot, proposed)
     assert set(np.unique(session.labels_layer(0).data)) == {0, 2, 3}
     icons = [proposed.sentences.item(i).icon().pixmap(4, 4).toImage().pixelColor(1, 1) for i in range(2)]
     assert icons[0] != icons[1]
 
 
 def test_saved_untouched_it_is_accepted_and_painted_over_it_is_corrected(proposed, session, qtbot):
-    click(qtbot, proposed.proposal.take_button)
+    take(qtbot, proposed)
     click(qtbot, proposed.save_button)
     wait_for(qtbot, lambda: proposed.status.text().startswith("Saved"))
     session.labels_layer(0).data_setitem((np.array([0]), np.array([2]), np.array([3])), 2)
@@ -180,7 +209,7 @@ def test_on_an_angiogram_it_warns_and_marks_the_shown_frame_only(dock, session, 
     wait_for(qtbot, lambda: dock.preview.layer is not None)
     assert engine.asked("segment") == [("left", 6, "picture")]
     assert dock.preview.layer.data.shape == (1, 64, 64)
-    click(qtbot, dock.proposal.take_button)
+    take(qtbot, dock)
     labels = session.labels_layer(0)
     assert [t for t in range(20) if labels.data[t].any()] == [6]
 
@@ -191,14 +220,14 @@ def test_discard_leaves_nothing(proposed, session, qtbot):
 
 
 def test_another_study_takes_everything_along(proposed, session, qtbot):
-    click(qtbot, proposed.proposal.take_button)
+    take(qtbot, proposed)
     session.show_study(biplane())
     assert proposed.sentences.count() == 0 and proposed.preview.layer is None
     assert not proposed.save_button.isEnabled()
 
 
 def test_relabelling_a_view_keeps_masks_and_their_sentences(proposed, session, qtbot):
-    click(qtbot, proposed.proposal.take_button)
+    take(qtbot, proposed)
     session.relabel_view(0, Projection.AP)
     assert proposed.sentences.count() == 1
     assert proposed.prompts.value_of(LEFT) == 2
@@ -264,7 +293,7 @@ def test_an_outline_that_followed_the_typing_can_be_taken_and_is_recorded_then(d
     session.show_study(film())
     qtbot.keyClicks(dock.prompt.box, LEFT)
     wait_for(qtbot, lambda: dock.preview.layer is not None)
-    click(qtbot, dock.proposal.take_button)
+    take(qtbot, dock)
     assert session.has_labels(0)
     assert session.labels_layer(0).data.any()
     wait_for(qtbot, lambda: [r.prompt for r in session.store().revisions()] == [LEFT])
@@ -297,7 +326,7 @@ def test_a_contradiction_is_shown_as_long_as_it_holds(dock, session, qtbot):
 
 
 def test_a_correction_that_contradicts_the_sentence_is_pointed_out(proposed, session, qtbot):
-    click(qtbot, proposed.proposal.take_button)
+    take(qtbot, proposed)
     labels = session.labels_layer(0)
     rows, columns = np.mgrid[60:80, 70:90].reshape(2, -1)
     labels.data_setitem((np.zeros_like(rows), rows, columns), 2)
