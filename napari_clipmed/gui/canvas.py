@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_clipmed.gui.cam_overlay import cam_layers
 from napari_clipmed.gui.grey_scale import GreyScale
 from napari_clipmed.gui.hanging import Hanging, image_of
+from napari_clipmed.gui.heat_maps import HeatMaps
 from napari_clipmed.gui.keys import KeyTable
 from napari_clipmed.gui.layer_list import inserting, remove_in_steps
-from napari_clipmed.gui.layers import TAG, Role, layer_name, place_views, tag_of
+from napari_clipmed.gui.layers import Role, layer_name, place_views, tag_of
 from napari_clipmed.gui.masks import Masks
 from napari_clipmed.gui.pane_follow import PaneFollow
 from napari_clipmed.gui.resting_thumbnails import RestingThumbnails
@@ -25,8 +25,6 @@ from napari_clipmed.study import Kind, Study, View
 if TYPE_CHECKING:
     import napari
     from napari.layers import Image, Labels, Layer
-
-    from napari_clipmed.inference.results import Saliency
 
 
 class Canvas(QObject):
@@ -42,8 +40,8 @@ class Canvas(QObject):
         Index of the view whose mask was painted, written or undone.
     masks_exhausted : Signal(int)
         Ctrl+Z found nothing left to undo in the mask of this view.
-    saliency_changed : Signal(object)
-        The `Saliency` now laid over the frames, or None.
+    heat : HeatMaps
+        The activation maps over the frames.
     native_changed : Signal(bool)
         Whether the unsubtracted frames are shown.
     grey_changed : Signal(int)
@@ -58,7 +56,6 @@ class Canvas(QObject):
     active_view_changed = Signal(str)
     mask_changed = Signal(object)
     masks_exhausted = Signal(int)
-    saliency_changed = Signal(object)
     native_changed = Signal(bool)
     grey_changed = Signal(int)
     linked_changed = Signal(bool)
@@ -69,15 +66,15 @@ class Canvas(QObject):
         self._viewer = weakref.ref(viewer)
         self.hanging: Hanging | None = None
         self.masks = Masks(
-            self._add,
+            self.add_below_titles,
             lambda layer: layer in self.viewer.layers,
             self.mask_changed.emit,
             self.masks_exhausted.emit,
         )
+        self.heat = HeatMaps(self)
         self.keys = KeyTable()
         self._thumbnails = RestingThumbnails(viewer, self)
         self._study: Study | None = None
-        self._saliency: Saliency | None = None
         self._shown_frames: dict[str, int] = {}
         self._ended: set[int] = set()
         self._arranging = False
@@ -100,11 +97,6 @@ class Canvas(QObject):
         """The open study."""
         return self._study
 
-    @property
-    def saliency(self) -> Saliency | None:
-        """The activation maps now laid over the frames; set by `show_saliency`."""
-        return self._saliency
-
     def hang(self, study: Study, images: Sequence[Image] = ()) -> None:
         """Take the present study down and put another one up, at once; see `Hanging`."""
         for _ in self.hang_in_steps(study, images):
@@ -115,20 +107,20 @@ class Canvas(QObject):
         self.forget_study()
         yield from self.clear_in_steps(keep=images)
         self._study = study
-        with self._quiet():
+        with self.arranging():
             self.hanging = Hanging(self.viewer, study, images, self._on_linked, self.grey_changed.emit)
         yield
         steps = self.hanging.hang()
         while self._one_more(steps):
             yield
-        with self._quiet():
+        with self.arranging():
             for image in self.hanging.images:
                 self._dress(image)
             self.go_to_frame(0, 0)
 
     def _one_more(self, steps: Iterator[None]) -> bool:
         """Take a step; whether there was one."""
-        with self._quiet():
+        with self.arranging():
             return next(steps, self) is None
 
     def rehang(self, study: Study) -> None:
@@ -177,9 +169,9 @@ class Canvas(QObject):
         hanging, self.hanging = self.hanging, None
         self._study, self._shown_frames, self._ended = None, {}, set()
         self.masks.forget()
-        self._forget_saliency()
+        self.heat.forget()
         if hanging is not None:
-            with self._quiet():
+            with self.arranging():
                 hanging.retire()
 
     def clear_in_steps(self, keep: Sequence[Image] = ()) -> Iterator[None]:
@@ -307,46 +299,6 @@ class Canvas(QObject):
             self.name_class(value, title)
         return self.masks.write(layer, frame, mask, value)
 
-    def show_saliency(self, saliency: Saliency, opacity: float = 0.7) -> None:
-        """Lay activation maps over their views, at once; scrubbing computes nothing further."""
-        for _ in self.lay_over_in_steps(saliency, opacity):
-            pass
-
-    def lay_over_in_steps(self, saliency: Saliency, opacity: float = 0.7) -> Iterator[None]:
-        """The same, view by view; ends early when another map is asked for, or none."""
-        self._saliency = saliency
-        if self.hanging is not None:
-            views = {name: index for name in saliency.maps if (index := self.view_index(name)) is not None}
-            shown = {layer.metadata[TAG].view_index: layer for layer in self.cam_layers()}
-            self._remove_cams(keep=views.values())
-            for layer in cam_layers(saliency, views, self.hanging, shown):
-                layer.opacity = opacity
-                if layer not in shown.values():
-                    self._add(layer)
-                yield
-                if self._saliency is not saliency:
-                    return
-        self.saliency_changed.emit(saliency)
-
-    def hide_saliency(self) -> None:
-        """Remove the overlay."""
-        self._remove_cams()
-        self._forget_saliency()
-
-    def _forget_saliency(self) -> None:
-        if self._saliency is not None:
-            self._saliency = None
-            self.saliency_changed.emit(None)
-
-    def toggle_saliency(self) -> None:
-        """Show or hide the overlay without forgetting it."""
-        layers = self.cam_layers()
-        if not layers:
-            self.message.emit("No heat map yet: classify the study first.")
-        visible = any(layer.visible for layer in layers)
-        for layer in layers:
-            layer.visible = not visible
-
     def show_native(self, native: bool) -> None:
         """Show the unsubtracted frames, where the file has them, or the subtracted ones."""
         if self.hanging is None:
@@ -385,7 +337,7 @@ class Canvas(QObject):
         """Put each view into a pane of its own, all zoomed together; or hang them side by side again."""
         if self.hanging is None:
             return
-        with self._quiet():
+        with self.arranging():
             if not linked:
                 self.hanging.linked.leave()
             elif not self.hanging.linked.enter():
@@ -409,16 +361,12 @@ class Canvas(QObject):
         """Bind a key ("Alt-1", "Space") on the canvas and on every layer of ours, now and later."""
         self.keys.bind(self.viewer, key, action)
 
-    def cam_layers(self) -> tuple[Image, ...]:
-        """The overlays now on the canvas."""
-        return self.layers_of(Role.CAM)
-
     def add_above(self, layer: Layer, roles: Collection[Role]) -> None:
         """Put a further layer of the study on the canvas, just above the last one of these roles."""
         layers = self.viewer.layers
         below = [i for i, other in enumerate(layers) if (tag := tag_of(other)) and tag.role in roles]
         self._dress(layer)
-        with self._quiet(), inserting(self.viewer) as layers:
+        with self.arranging(), inserting(self.viewer) as layers:
             layers.insert(max(below, default=-1) + 1, layer)
 
     # -- inside -------------------------------------------------------------------------------------------
@@ -449,11 +397,11 @@ class Canvas(QObject):
         if tag is not None and tag.view_index >= 0:
             self.activate_view(tag.view_index)
 
-    def _add(self, layer: Image | Labels) -> None:
+    def add_below_titles(self, layer: Image | Labels) -> None:
         """Put a further layer of the study on the canvas; the chosen layer stays chosen."""
         if self.hanging is not None:
             self._dress(layer)
-            with self._quiet():
+            with self.arranging():
                 self.hanging.insert(layer)
 
     def _dress(self, layer: Layer) -> None:
@@ -470,17 +418,10 @@ class Canvas(QObject):
             self.hanging.keep_framed()
 
     @contextmanager
-    def _quiet(self) -> Iterator[None]:
+    def arranging(self) -> Iterator[None]:
         """While layers come and go, the slider and the selection move without meaning."""
         before, self._arranging = self._arranging, True
         try:
             yield
         finally:
             self._arranging = before
-
-    def _remove_cams(self, keep: Collection[int] = ()) -> None:
-        """Remove the overlays of all views but those in `keep`."""
-        with self._quiet():
-            for layer in self.cam_layers():
-                if layer.metadata[TAG].view_index not in keep:
-                    self.viewer.layers.remove(layer)

@@ -72,7 +72,7 @@ class DemoTour(Tour):
 
         self.say("Simulating and opening a biplane DSA study")
         self._open_angiogram(label)
-        study, diagnosis, saliency = self.session.study, self.session.diagnosis, self.session.saliency
+        study, diagnosis, saliency = self.session.study, self.session.diagnosis, self.session.heat.saliency
         assert study is not None
         assert diagnosis is not None
         assert saliency is not None
@@ -120,12 +120,12 @@ class DemoTour(Tour):
         )
         self.say("Classifying")
         self.step("classify", lambda: self.front("Diagnosis"), lambda: session.diagnosis, PATIENCE_S)
-        self.step("explain", lambda: None, lambda: session.saliency, PATIENCE_S)
-        assert session.saliency is not None
-        view = next((name for name in ("AP", "LA") if name in session.saliency.maps), "")
+        self.step("explain", lambda: None, lambda: session.heat.saliency, PATIENCE_S)
+        assert session.heat.saliency is not None
+        view = next((name for name in ("AP", "LA") if name in session.heat.saliency.maps), "")
         index = session.view_index(view)
         if index is not None:
-            session.go_to_frame(index, session.saliency.decisive_frame(view))
+            session.go_to_frame(index, session.heat.saliency.decisive_frame(view))
 
     # -- the film -----------------------------------------------------------------------------------------
 

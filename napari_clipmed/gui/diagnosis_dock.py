@@ -143,7 +143,7 @@ class DiagnosisDock(QWidget):
         session = self.session
         session.study_changed.connect(self._on_study)
         session.diagnosis_changed.connect(self._on_diagnosis)
-        session.saliency_changed.connect(self._on_saliency)
+        session.heat.changed.connect(self._on_saliency)
         session.frame_changed.connect(self._on_frame)
         session.models_changed.connect(self._on_model_chosen)
         session.jobs.job_ended.connect(self._on_job_ended)
@@ -239,14 +239,14 @@ class DiagnosisDock(QWidget):
             self.session.turns.run(self._laying_over(saliency))
 
     def _laying_over(self, saliency: Saliency) -> Iterator[None]:
-        yield from self.session.lay_over_in_steps(saliency, self.saliency_box.opacity)
-        for layer in self.session.cam_layers():
+        yield from self.session.heat.show_in_steps(saliency, self.saliency_box.opacity)
+        for layer in self.session.heat.layers:
             layer.visible = self.saliency_box.overlay_on
             layer.events.visible.connect(self._on_layer_visible)
 
     def _outline(self) -> None:
         """Write the hot region of every shown frame into the editable mask of its view."""
-        saliency, study, session = self.session.saliency, self.session.study, self.session
+        saliency, study, session = self.session.heat.saliency, self.session.study, self.session
         if saliency is None or study is None:
             return
         targets = {
@@ -363,16 +363,16 @@ class DiagnosisDock(QWidget):
             self.classify()
 
     def _switch_overlay(self, on: bool) -> None:
-        for layer in self.session.cam_layers():
+        for layer in self.session.heat.layers:
             layer.visible = on
 
     def _fade_overlay(self, opacity: float) -> None:
-        for layer in self.session.cam_layers():
+        for layer in self.session.heat.layers:
             layer.opacity = opacity
 
     def _on_layer_visible(self, event: object = None) -> None:
         """The eye in napari's layer list and the key of the canvas switch the overlay too."""
-        shown = any(layer.visible for layer in self.session.cam_layers())
+        shown = any(layer.visible for layer in self.session.heat.layers)
         with QSignalBlocker(self.saliency_box.overlay):
             self.saliency_box.overlay.setChecked(shown)
 

@@ -88,7 +88,7 @@ class EditPane(EditControls):
         session.study_changed.connect(self._on_study)
         for signal in (session.frame_changed, session.active_view_changed):
             signal.connect(self.refresh)
-        session.saliency_changed.connect(self.refresh)
+        session.heat.changed.connect(self.refresh)
         session.mask_changed.connect(self._on_mask)
         session.records.loaded.connect(self._on_loaded)
         edits.said.connect(self._on_said)
@@ -169,7 +169,7 @@ class EditPane(EditControls):
 
     def propose_heat(self) -> None:
         """The heat map of the shown class, on the shown frame of the active view, becomes a proposal."""
-        session, study, saliency = self.session, self.session.study, self.session.saliency
+        session, study, saliency = self.session, self.session.study, self.session.heat.saliency
         name = heat_view(session, saliency) if study is not None and saliency is not None else None
         if study is None or saliency is None or name is None:
             return
@@ -236,7 +236,7 @@ class EditPane(EditControls):
             self.allow(part, why_not)
         for button in (self.brush_button, self.limit, self.darker, self.level):
             self.allow(button, NO_STUDY if study is None else "")
-        self.allow(self.heat_button, "" if self._heat_of(session.saliency) else NO_HEAT)
+        self.allow(self.heat_button, "" if self._heat_of(session.heat.saliency) else NO_HEAT)
         moving = study is not None and study.views[session.active_view].n_frames > 1
         self.span_row.setVisible(moving)
         self.amount.setSuffix(" mm" if self.edits.size is not None else " px")

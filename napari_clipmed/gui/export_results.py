@@ -104,7 +104,7 @@ class ResultsMenu(QMenu):
         study = session.study
         if study is None:
             return
-        shown = (session.diagnosis, session.saliency)
+        shown = (session.diagnosis, session.heat.saliency)
         with_identity = self.identity.isChecked() and result in DICOM
         replace = result in FILES  # the dialog has asked
 
@@ -141,7 +141,8 @@ class ResultsMenu(QMenu):
         for action in self.actions():
             result = action.objectName().removeprefix("export_")
             why = NOT_DICOM if (result in DICOM or action is self.identity) and not dicom else ""
-            if result == SALIENCY and (self._session.saliency is None or self._session.diagnosis is None):
+            shown = self._session.heat.saliency is not None and self._session.diagnosis is not None
+            if result == SALIENCY and not shown:
                 why = why or NO_SALIENCY
             action.setEnabled(not why)
             if action is not self.identity:

@@ -98,5 +98,5 @@ def bind_session_keys(session: ReviewSession) -> None:
     session.bind_key(FRAME_LA, lambda: session.frame_view(1))
     session.bind_key(FRAME_BOTH, lambda: session.frame_view(None))
     session.bind_key(LINK_ZOOM, lambda: session.link_zoom(not session.zoom_linked))
-    session.bind_key(TOGGLE_CAM, session.toggle_saliency)
+    session.bind_key(TOGGLE_CAM, session.heat.toggle)
     session.bind_key(TOGGLE_NATIVE, lambda: session.show_native(not session.showing_native))

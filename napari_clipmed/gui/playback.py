@@ -118,7 +118,7 @@ class TimeStrip(QWidget):
         session.frame_changed.connect(self._on_frame)
         session.active_view_changed.connect(self._on_active_view)
         session.diagnosis_changed.connect(self._draw)
-        session.saliency_changed.connect(self._draw)
+        session.heat.changed.connect(self._draw)
         session.bind_key(PLAY, cine.toggle)
         session.bind_key(STEP_BACK, lambda: cine.step(-1))
         session.bind_key(STEP_ON, lambda: cine.step(1))
@@ -209,7 +209,7 @@ class TimeStrip(QWidget):
 
     def _draw(self, answer: object = None) -> None:
         """Draw what the session's diagnosis and saliency say about time."""
-        diagnosis, saliency = self.session.diagnosis, self.session.saliency
+        diagnosis, saliency = self.session.diagnosis, self.session.heat.saliency
         views = {*(diagnosis.attention if diagnosis else ()), *(saliency.maps if saliency else ())}
         seconds = {
             name: self._times(index) for name in views if (index := self.session.view_index(name)) is not None

@@ -59,18 +59,18 @@ class ReviewTour(DemoTour):
             if not session.settings.classify_on_open:
                 dock.classify_button.click()
 
-        self.step("classify", ask, lambda: session.saliency and self.idle(), PATIENCE_S)
+        self.step("classify", ask, lambda: session.heat.saliency and self.idle(), PATIENCE_S)
 
     def explain_another_class(self) -> None:
         """Click the bar of a class that is not explained yet."""
         session = self.session
-        if session.diagnosis is None or session.saliency is None:
+        if session.diagnosis is None or session.heat.saliency is None:
             raise LookupError("Nothing was classified")
-        shown = session.saliency.label
+        shown = session.heat.saliency.label
         other = next(label for label in session.diagnosis.labels if label != shown)
 
         def explained() -> bool:
-            return session.saliency is not None and session.saliency.label == other and self.idle()
+            return session.heat.saliency is not None and session.heat.saliency.label == other and self.idle()
 
         self.step("explain", self.docks["Diagnosis"].bars.bar(other).click, explained, PATIENCE_S)
 

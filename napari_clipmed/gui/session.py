@@ -285,7 +285,7 @@ class ReviewSession(Canvas):
         if self._study is None or self.hanging is None:
             return
         self._take_over(study)
-        self.hide_saliency()
+        self.heat.hide()
         self.diagnosis = None
         self.rehang(study)
         self.study_changed.emit(study)

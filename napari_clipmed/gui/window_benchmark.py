@@ -186,7 +186,7 @@ def overlay(session: ReviewSession) -> None:
         _, height, width = view.pixels.shape
         mask.data[:, height // 4 : height // 2, width // 4 : width // 2] = 1
         mask.refresh()
-    session.show_saliency(Saliency("MMD", "layercam", maps, frames))
+    session.heat.show(Saliency("MMD", "layercam", maps, frames))
 
 
 class FirstDraw(QObject):

@@ -139,7 +139,7 @@ class ZeroShotPane(QWidget):
         session = self._session
         session.study_changed.connect(self._on_study)
         session.subtraction_changed.connect(lambda index: self._on_study(session.study))
-        session.saliency_changed.connect(self._on_saliency)
+        session.heat.changed.connect(self._on_saliency)
         self.backbone.chosen.connect(lambda spec: self._on_study(session.study))
         self.backbone.failed.connect(self.failure.tell)
         self.sets.activated.connect(lambda index: self._forget())
@@ -247,7 +247,7 @@ class ZeroShotPane(QWidget):
 
     def _laying_over(self, heat: Saliency) -> Iterator[None]:
         """Lay a heat map over the views in turns of the event loop."""
-        yield from self._session.lay_over_in_steps(heat, HEAT_OPACITY)
+        yield from self._session.heat.show_in_steps(heat, HEAT_OPACITY)
         self._switch_overlay(self.overlay.isChecked())
 
     def _start(self, work: object, done: object, title: str, key: str) -> None:
@@ -320,7 +320,7 @@ class ZeroShotPane(QWidget):
         say(self.shown, f"Shown: “{saliency.label}”. {HEAT_NOTE}" if ours and saliency is not None else "")
 
     def _switch_overlay(self, on: bool) -> None:
-        for layer in self._session.cam_layers():
+        for layer in self._session.heat.layers:
             layer.visible = on
 
 

@@ -52,7 +52,7 @@ def test_a_closed_viewer_takes_its_session_along(make_napari_viewer_proxy):
 
 def test_another_study_lets_napari_tidy_up_once_for_every_two_layers(viewer, session, monkeypatch):
     session.labels_layer(0)
-    session.show_saliency(answers(session.study)[1])
+    session.heat.show(answers(session.study)[1])
     tidied = []
     collect = gc.collect
     monkeypatch.setattr("gc.collect", lambda *generation: tidied.append(collect(*generation)))
@@ -63,7 +63,7 @@ def test_another_study_lets_napari_tidy_up_once_for_every_two_layers(viewer, ses
 
 def test_all_layers_agree_on_units_and_are_recognised_by_tag(viewer, session):
     session.labels_layer(0)
-    session.show_saliency(answers(session.study)[1])
+    session.heat.show(answers(session.study)[1])
     roles = [tag_of(layer).role for layer in viewer.layers]
     assert sorted(roles) == sorted(
         [Role.IMAGE, Role.IMAGE, Role.CAM, Role.CAM, Role.LABELS, Role.BORDER, Role.TITLES]
@@ -188,8 +188,8 @@ def test_a_written_mask_is_one_step_of_undo(viewer, session, qtbot):
 
 def test_heat_maps_follow_the_slider_without_new_data(viewer, session):
     session.diagnosis, saliency = answers(session.study)
-    session.show_saliency(saliency, opacity=0.5)
-    ap, la = session.cam_layers()
+    session.heat.show(saliency, opacity=0.5)
+    ap, la = session.heat.layers
     assert ap.opacity == 0.5
     data = ap.data
     session.go_to_frame(0, 3)
@@ -197,31 +197,31 @@ def test_heat_maps_follow_the_slider_without_new_data(viewer, session):
     assert ap._slice.image.raw.max() == 1.0
     session.go_to_frame(0, 7)
     assert ap._slice.image.raw.max() == 0.0
-    session.hide_saliency()
-    assert session.cam_layers() == ()
-    assert session.saliency is None
+    session.heat.hide()
+    assert session.heat.layers == ()
+    assert session.heat.saliency is None
 
 
 def test_another_class_exchanges_the_maps_and_keeps_the_layers(viewer, session):
     _, saliency = answers(session.study)
-    session.show_saliency(saliency)
-    before = session.cam_layers()
-    session.toggle_saliency()
+    session.heat.show(saliency)
+    before = session.heat.layers
+    session.heat.toggle()
     turned = replace(saliency, label="Control", maps={n: m[:, ::-1].copy() for n, m in saliency.maps.items()})
-    session.show_saliency(turned, opacity=0.4)
-    assert all(now is then for now, then in zip(session.cam_layers(), before, strict=True))
+    session.heat.show(turned, opacity=0.4)
+    assert all(now is then for now, then in zip(session.heat.layers, before, strict=True))
     assert all(layer.visible and layer.opacity == 0.4 for layer in before)
     session.go_to_frame(0, 2)
     hottest = np.unravel_index(before[0]._slice.image.raw.argmax(), before[0]._slice.image.raw.shape)
     assert (hottest[0] // 5, hottest[1] // 5) == (2, 2)
     only_la = replace(saliency, maps={"LA": saliency.maps["LA"]})
-    session.show_saliency(only_la)
-    assert [tag_of(layer).view_index for layer in session.cam_layers()] == [1]
+    session.heat.show(only_la)
+    assert [tag_of(layer).view_index for layer in session.heat.layers] == [1]
 
 
 @pytest.mark.parametrize("selected", [0, 1])
 def test_keys_work_whatever_layer_is_chosen(viewer, session, qtbot, selected):
-    session.show_saliency(answers(session.study)[1])
+    session.heat.show(answers(session.study)[1])
     viewer.layers.selection.active = session.labels_layer(selected)
     canvas = canvas_of(viewer)
     canvas.setFocus()
@@ -233,7 +233,7 @@ def test_keys_work_whatever_layer_is_chosen(viewer, session, qtbot, selected):
     qtbot.keyClick(canvas, Qt.Key.Key_3, alt)
     assert viewer.scene.camera.zoom == pytest.approx(whole)
     qtbot.keyClick(canvas, Qt.Key.Key_G, alt)
-    assert not any(layer.visible for layer in session.cam_layers())
+    assert not any(layer.visible for layer in session.heat.layers)
     with qtbot.waitSignal(session.native_changed) as switched:
         qtbot.keyClick(canvas, Qt.Key.Key_S, alt)
     assert switched.args == [True]
@@ -242,9 +242,9 @@ def test_keys_work_whatever_layer_is_chosen(viewer, session, qtbot, selected):
 
 def test_relabelling_keeps_pixels_and_masks_and_drops_the_answers(viewer, session, qtbot):
     session.diagnosis, saliency = answers(session.study)
-    session.show_saliency(saliency)
+    session.heat.show(saliency)
     session.write_mask(1, 0, np.ones((32, 32), bool), 1)
-    with qtbot.waitSignals([session.study_changed, session.diagnosis_changed, session.saliency_changed]):
+    with qtbot.waitSignals([session.study_changed, session.diagnosis_changed, session.heat.changed]):
         session.relabel_view(1, Projection.OBLIQUE)
     assert session.view_names == ("AP", "OBLIQUE")
     assert session.labels_layer(1).data[0].all()

@@ -63,7 +63,7 @@ def idle(qtbot, session):
 def answered(dock, session, qtbot):
     session.show_study(biplane())
     click(qtbot, dock.classify_button)
-    qtbot.waitUntil(lambda: session.saliency is not None)
+    qtbot.waitUntil(lambda: session.heat.saliency is not None)
     idle(qtbot, session)
     return dock
 
@@ -83,7 +83,7 @@ def test_classify_shows_bars_agreement_decisive_frame_and_overlay(answered, sess
     assert "AP 0.81" in dock.bars.bar("MMD").accessibleName()
     assert "agree" in dock.agreement.text() and "Moyamoya" in dock.agreement.text()
     assert "SIMULATED" in dock.simulated.text()
-    assert len(session.cam_layers()) == 2
+    assert len(session.heat.layers) == 2
     assert dock.findChild(QPushButton, "decisive_AP").text() == "AP 10 (2.25 s)", "people count from 1"
     assert not dock.empty.isVisible()
 
@@ -109,7 +109,7 @@ def test_a_certain_answer_is_named_and_an_uncertain_one_says_why(answered, sessi
 
 def test_the_engine_never_works_on_the_gui_thread(answered, engine, qtbot, session):
     click(qtbot, answered.bars.bar("IA"))
-    qtbot.waitUntil(lambda: session.saliency.label == "IA")
+    qtbot.waitUntil(lambda: session.heat.saliency.label == "IA")
     assert {name for name, _ in engine.calls} == {"classify", "explain"}
     assert threading.main_thread() not in engine.threads
 
@@ -121,10 +121,10 @@ def test_choosing_class_and_method_recomputes_maps_only_and_known_maps_come_back
     click(qtbot, dock.bars.bar("IA"))
     qtbot.waitUntil(lambda: "aneurysm" in dock.saliency_box.caption.text())
     click(qtbot, dock.bars.bar("MMD"))
-    assert session.saliency.label == "MMD", "computed before, shown without a job"
+    assert session.heat.saliency.label == "MMD", "computed before, shown without a job"
     dock.saliency_box.methods.setCurrentIndex(1)
     dock.saliency_box.methods.activated.emit(1)
-    qtbot.waitUntil(lambda: session.saliency.method == "gradcam")
+    qtbot.waitUntil(lambda: session.heat.saliency.method == "gradcam")
     assert engine.asked("classify") == ["Phantom 0042, left ICA"]
     assert engine.asked("explain") == [("MMD", "layercam"), ("IA", "layercam"), ("MMD", "gradcam")]
 
@@ -163,7 +163,7 @@ def test_without_times_the_curve_counts_frames_from_1(dock, session, qtbot):
     ]
     session.show_study(replace(biplane(), views=tuple(untimed)))
     click(qtbot, dock.classify_button)
-    qtbot.waitUntil(lambda: session.saliency is not None)
+    qtbot.waitUntil(lambda: session.heat.saliency is not None)
     idle(qtbot, session)
     button = dock.findChild(QPushButton, "decisive_AP")
     assert button.text() == "AP 10" and button.toolTip() == "Go to AP 10"
@@ -179,10 +179,10 @@ def test_without_times_the_curve_counts_frames_from_1(dock, session, qtbot):
 def test_overlay_switch_and_opacity_change_the_layers_only(answered, session, engine, qtbot):
     asked = len(engine.calls)
     answered.saliency_box.opacity_slider.setValue(35)
-    assert [layer.opacity for layer in session.cam_layers()] == [0.35, 0.35]
+    assert [layer.opacity for layer in session.heat.layers] == [0.35, 0.35]
     click(qtbot, answered.saliency_box.overlay)
-    assert not any(layer.visible for layer in session.cam_layers())
-    for layer in session.cam_layers():
+    assert not any(layer.visible for layer in session.heat.layers)
+    for layer in session.heat.layers:
         layer.visible = True
     assert answered.saliency_box.overlay_on, "the box follows the layers"
     assert len(engine.calls) == asked
@@ -199,9 +199,9 @@ def test_keys_work_while_the_dock_is_behind_another_tab(session, qtbot):
     QApplication.setActiveWindow(main)
     session.show_study(biplane())
     qtbot.keyClick(main, Qt.Key.Key_D, Qt.KeyboardModifier.AltModifier)
-    wait_for(qtbot, lambda: bool(session.cam_layers()))
+    wait_for(qtbot, lambda: bool(session.heat.layers))
     qtbot.keyClick(main, Qt.Key.Key_G, Qt.KeyboardModifier.AltModifier)
-    assert not any(layer.visible for layer in session.cam_layers())
+    assert not any(layer.visible for layer in session.heat.layers)
 
 
 def test_accept_is_saved_and_can_be_taken_back(answered, session, qtbot):

@@ -240,7 +240,7 @@ def test_the_heat_map_becomes_a_proposal_whose_pieces_are_chosen_by_clicking(doc
     session.show_study(biplane())
     heat = np.zeros((2, 8, 8), np.float32)
     heat[1, 1, 1], heat[1, 6, 5] = 1.0, 0.8
-    session.show_saliency(Saliency("MMD", "layercam", {"AP": heat}, {"AP": np.array([0, 6])}))
+    session.heat.show(Saliency("MMD", "layercam", {"AP": heat}, {"AP": np.array([0, 6])}))
     session.go_to_frame(0, 6)
     click(qtbot, dock.edit.heat_button)
     wait_for(qtbot, lambda: dock.proposed is not None)

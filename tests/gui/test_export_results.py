@@ -99,7 +99,7 @@ def test_saliency_is_exported_as_it_is_shown(dock, menu, found, answer, qtbot, m
     assert isinstance(diagnosis, Diagnosis)
     assert isinstance(saliency, Saliency)
     dock.session.diagnosis = diagnosis
-    dock.session.show_saliency(saliency)
+    dock.session.heat.show(saliency)
     choose(menu, "saliency", dock, qtbot)
     captures = [dcmread(path) for path in (answer / "saliency").iterdir()]
     assert {str(capture.SeriesDescription) for capture in captures} == {

@@ -49,10 +49,10 @@ def brush(session, view_index=0):
 def test_each_view_has_a_pane_and_the_masks_lie_over_their_images(viewer, session):
     assert panes(viewer) == [{0}, {1}]
     session.labels_layer(1)
-    session.show_saliency(answers(session.study)[1])
+    session.heat.show(answers(session.study)[1])
     assert panes(viewer) == [{0}, {1}]
     for index in (0, 1):
-        image, cam = session.image_layer(index), session.cam_layers()[index]
+        image, cam = session.image_layer(index), session.heat.layers[index]
         np.testing.assert_allclose(image.extent.world[:, 1:].mean(0), [0, 8], atol=1e-6)
         np.testing.assert_allclose(cam.extent.world[:, 1:].mean(0), [0, 8], atol=1e-6)
     np.testing.assert_allclose(session.labels_layer(1).translate, session.image_layer(1).translate)

@@ -150,7 +150,7 @@ def test_the_curve_shows_the_answers_and_a_click_goes_there(dock, strip, qtbot):
     session.show_study(biplane())
     assert strip.curve_hint.isVisible()
     session.diagnosis, saliency = answers(session.study)
-    session.show_saliency(saliency)
+    session.heat.show(saliency)
     assert not strip.curve_hint.isVisible()
     drawn = strip.curve.getPlotItem().listDataItems()
     assert len(drawn) == 4

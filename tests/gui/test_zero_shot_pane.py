@@ -117,19 +117,19 @@ def test_a_finding_shows_what_can_be_seen_and_where_it_is_nearest(pane, session,
     click(qtbot, pane.findings.bar("MMD"))
     idle(qtbot, session)
     assert labels_of(pane.descriptors) == list(read_set("dsa").findings[1].descriptors)
-    assert (session.saliency.method, session.saliency.label) == (PATCH_TEXT, "moyamoya disease")
-    assert len(session.cam_layers()) == 2
+    assert (session.heat.saliency.method, session.heat.saliency.label) == (PATCH_TEXT, "moyamoya disease")
+    assert len(session.heat.layers) == 2
     assert "always red" in pane.shown.text()
     descriptor = labels_of(pane.descriptors)[2]
     click(qtbot, pane.descriptors.bar(descriptor))
     idle(qtbot, session)
-    assert session.saliency.label == descriptor == pane.sentence.text()
+    assert session.heat.saliency.label == descriptor == pane.sentence.text()
     pane.sentence.setText("an early draining vein")
     qtbot.keyClick(pane.sentence, Qt.Key.Key_Return)
     idle(qtbot, session)
-    assert session.saliency.label == "an early draining vein"
+    assert session.heat.saliency.label == "an early draining vein"
     pane.overlay.click()
-    assert not any(layer.visible for layer in session.cam_layers())
+    assert not any(layer.visible for layer in session.heat.layers)
 
 
 def test_another_study_or_backbone_takes_the_answer_away_and_chooses_its_set(

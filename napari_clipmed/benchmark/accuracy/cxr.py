@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from napari_clipmed.benchmark.accuracy.cxr_data import Films
 from napari_clipmed.benchmark.accuracy.cxr_rows import CxrRow, build
 from napari_clipmed.benchmark.accuracy.dsa_training import UNLIMITED
 from napari_clipmed.benchmark.accuracy.encoders import Scale
-from napari_clipmed.benchmark.accuracy.ledger import Ledger, named
+from napari_clipmed.benchmark.accuracy.ledger import Ledger, named, plain_settings
 from napari_clipmed.benchmark.accuracy.segmenters import Segmenter
 from napari_clipmed.inference.device import choose_compute
 from napari_clipmed.inference.preprocess import Preprocessing, normalise
@@ -189,22 +189,17 @@ def measure_cxr(
         calls, the list of results of its seeds, and its ``ci95``, see `intervals`.
     """
     told_by = progress or Progress()
-    told = {"data": describe(films), "contest": _plain(contest)}
+    told = {"data": describe(films), "contest": plain_settings(contest)}
     ledger = Ledger(out, told)
-    waiting = [(row, seed) for seed in seeds for row in rows if f"{row.key}-{seed}" not in ledger.results()]
+    waiting = ledger.waiting(rows, seeds)
     ready = _read(films, contest, told_by) if waiting else {}
-    for row, seed in waiting:
-        key = f"{row.key}-{seed}"
+    for key, row, seed in waiting:
         result, counts = _measure(row, seed, contest, ready, ledger.scratch(key), named(told_by, key))
         np.savez_compressed(out / f"{ledger.fingerprint}-{key}.npz", **counts)  # type: ignore[arg-type]
         ledger.add(key, result)
         on_result(key, result)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for result in ledger.results().values():
-        found.setdefault(result["row"], []).append(result)
-    ordered = {key: sorted(results, key=lambda one: one["seed"]) for key, results in found.items()}
-    bounds = intervals(out, ledger.fingerprint, ordered, films)
-    return told | {"rows": ordered, "ci95": bounds}
+    found = ledger.by_row()
+    return told | {"rows": found, "ci95": intervals(out, ledger.fingerprint, found, films)}
 
 
 def describe(films: Films) -> dict[str, Any]:
@@ -217,13 +212,6 @@ def describe(films: Films) -> dict[str, Any]:
         "patients": {name: len({item.patient for item in items}) for name, items in sets.items()},
         "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16],
     }
-
-
-def _plain(contest: MaskContest) -> dict[str, Any]:
-    plain = asdict(contest)
-    plain["run"] = contest.run.model_dump(include={"device", "precision"})
-    plain["augmentation"] = contest.augmentation.model_dump(exclude_defaults=True)
-    return plain
 
 
 def _read(films: Films, contest: MaskContest, progress: Progress) -> dict[str, QaTaDataset]:

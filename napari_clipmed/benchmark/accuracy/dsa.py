@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_clipmed.benchmark.accuracy.dsa_rows import DsaRow
 from napari_clipmed.benchmark.accuracy.dsa_training import Contest, Outcome, train_and_judge
-from napari_clipmed.benchmark.accuracy.ledger import Ledger, named
+from napari_clipmed.benchmark.accuracy.ledger import Ledger, named, plain_settings
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.models.labels import LabelSet
 from napari_clipmed.progress import Progress
@@ -117,28 +116,13 @@ def measure_dsa(
     """
     labels = LabelSet.named("dsa")
     splits = read_splits(data, labels)
-    told = {"data": describe(data, splits), "contest": _plain(contest), "separate": separate}
+    told = {"data": describe(data, splits), "contest": plain_settings(contest), "separate": separate}
     ledger, told_by = Ledger(out, told), progress or Progress()
-    for seed in seeds:  # a whole table with one seed first
-        for row in rows:
-            key = f"{row.key}-{seed}"
-            if key in ledger.results():
-                continue
-            result = _measure(row, seed, contest, splits, labels, ledger, separate, named(told_by, key))
-            ledger.add(key, result)
-            on_result(key, result)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for result in ledger.results().values():
-        found.setdefault(result["row"], []).append(result)
-    return told | {"rows": {k: sorted(v, key=lambda one: one["seed"]) for k, v in found.items()}}
-
-
-def _plain(contest: Contest) -> dict[str, Any]:
-    """Settings that decide the result; threads and the like do not."""
-    plain = asdict(contest)
-    plain["run"] = contest.run.model_dump(include={"device", "precision"})
-    plain["augmentation"] = contest.augmentation.model_dump(exclude_defaults=True)
-    return plain
+    for key, row, seed in ledger.waiting(rows, seeds):
+        result = _measure(row, seed, contest, splits, labels, ledger, separate, named(told_by, key))
+        ledger.add(key, result)
+        on_result(key, result)
+    return told | {"rows": ledger.by_row()}
 
 
 def _measure(

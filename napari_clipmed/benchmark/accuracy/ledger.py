@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.progress import Progress
+from napari_clipmed.training.run_options import RunOptions
+
+
+class Keyed(Protocol):
+    """A row of a table."""
+
+    @property
+    def key(self) -> str:
+        """Its short name."""
+
+
+Row = TypeVar("Row", bound=Keyed)
+
+
+def plain_settings(contest: Any) -> dict[str, Any]:
+    """Settings of a contest (a dataclass with ``run`` and ``augmentation``) that decide its results.
+
+    Threads and the like do not.
+    """
+    run: RunOptions = contest.run
+    return asdict(contest) | {
+        "run": run.model_dump(include={"device", "precision"}),
+        "augmentation": contest.augmentation.model_dump(exclude_defaults=True),
+    }
 
 
 def named(progress: Progress, key: str) -> Progress:
@@ -56,6 +81,19 @@ class Ledger:
             row = json.loads(line)
             if row["settings"] == self.fingerprint:
                 found[row["key"]] = row["result"]
+        return found
+
+    def waiting(self, rows: Sequence[Row], seeds: Sequence[int]) -> list[tuple[str, Row, int]]:
+        """Key, row and seed of what is not finished: first the whole table with one seed."""
+        wanted = [(f"{row.key}-{seed}", row, seed) for seed in seeds for row in rows]
+        finished = self.results()
+        return [each for each in wanted if each[0] not in finished]
+
+    def by_row(self) -> dict[str, list[dict[str, Any]]]:
+        """Finished results of each row, by its key, in the order of their seeds."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for result in sorted(self.results().values(), key=lambda one: one["seed"]):
+            found.setdefault(result["row"], []).append(result)
         return found
 
     def add(self, key: str, result: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from napari_clipmed.benchmark.accuracy.dsa_rows import ROWS, rows_named
 from napari_clipmed.benchmark.accuracy.dsa_table import dsa_section
 from napari_clipmed.benchmark.accuracy.dsa_training import compact_contest, paper_contest, train_and_judge
 from napari_clipmed.benchmark.accuracy.encoders import ConvGRU
-from napari_clipmed.benchmark.accuracy.ledger import Ledger
+from napari_clipmed.benchmark.accuracy.ledger import Ledger, plain_settings
 from napari_clipmed.cli._app import app
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.models.labels import LabelSet
@@ -143,7 +143,7 @@ def test_finished_rows_are_not_trained_again(
     text = dsa_section(measured, bounds, "benchmark accuracy dsa --x", "a machine", 0.5, "1 January")
     assert "fingerprint" in text and "CLIP-DSA: TPM, L_mc" in text and "Not run: resnet50" in text
     other = compact_contest(size=64, frames=4, epochs=2, batch=5, run=CPU)
-    assert not Ledger(tmp_path, {"contest": dsa._plain(other)}).results()
+    assert not Ledger(tmp_path, {"contest": plain_settings(other)}).results()
 
 
 def test_differences_are_paired_and_seeds_averaged() -> None:
