@@ -88,6 +88,8 @@ class Draw:
         Where, if that is wanted.
     collaterals : float
         Share of the flow lost beyond a closed carotid fork that neighbours make up for.
+    net : float
+        Factor on the basal net of moyamoya disease: more, wider and further reaching vessels.
     """
 
     anatomy: Anatomy
@@ -96,6 +98,7 @@ class Draw:
     worse: float
     site: str | None = None
     collaterals: float = 0.0
+    net: float = 1.0
 
     @property
     def side(self) -> str:

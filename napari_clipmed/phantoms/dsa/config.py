@@ -26,8 +26,8 @@ class Ambient(BaseModel):
 
     Lengths in mm, times in seconds, angles in degrees, shares from 0 to 1. `scatter` is scattered over
     primary radiation; `late_moyamoya_share` of the moyamoya studies are of Suzuki's sixth stage; of the
-    studies whose external carotid fills, `reflux_share` fill it late and thinly. `small_vessels`, `blush`,
-    `bone_texture` and `unrest` are factors on what the other presets draw.
+    studies whose external carotid fills, `reflux_share` fill it late and thinly. `net`,
+    `small_vessels`, `blush`, `bone_texture` and `unrest` are factors on what the other presets draw.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +67,7 @@ class Ambient(BaseModel):
     common_carotid_share: float = 0.12
     reflux_share: float = 0.0
     collaterals: Range = (0.0, 0.0)
+    net: Range = (1.0, 1.0)
     small_vessels: Range = (1.0, 1.0)
     blush: Range = (1.0, 1.0)
     blush_texture: Range = (0.0, 0.0)

@@ -47,6 +47,7 @@ def circulate(
     severity: float | None = None,
     site: str | None = None,
     collaterals: float = 0.0,
+    net: float = 1.0,
 ) -> Circulation:
     """The circulation of one patient with one disease.
 
@@ -62,7 +63,7 @@ def circulate(
         0 mild to 1 severe; drawn if not given.
     site : str, optional
         Where; drawn if not given. Control and moyamoya disease have no choice.
-    collaterals : float
+    collaterals, net : float
         As `Draw`.
 
     Raises
@@ -74,4 +75,4 @@ def circulate(
         raise ClipmedError(f"The phantom knows no disease {label!r}.", f"Choose one of: {', '.join(LABELS)}.")
     drawn = float(rng.beta(1.3, 1.0))
     worse = drawn if severity is None else severity
-    return DISEASES[label](Draw(anatomy, bolus, rng, worse, site, collaterals))
+    return DISEASES[label](Draw(anatomy, bolus, rng, worse, site, collaterals, net))

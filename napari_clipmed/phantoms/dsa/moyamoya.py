@@ -86,13 +86,14 @@ def _basal_net(draw: Draw, fork: int, arrival_s: float, richness: float) -> list
     parts: list[Part] = []
     if richness <= 0:
         return parts
-    for _ in range(8 + int(80 * richness)):
+    wider, reach = np.sqrt(draw.net), 1 + 0.35 * (draw.net - 1)
+    for _ in range(int(draw.net * (8 + int(80 * richness)))):
         start = origin + [side * rng.uniform(-6, 14), rng.normal(-3, 5), rng.normal(2, 1.5)]
-        end = origin + [side * rng.normal(8, 9), rng.normal(-6, 10), rng.uniform(8, 34)]
+        end = origin + np.array([side * rng.normal(8, 9), rng.normal(-6, 10), rng.uniform(8, 34)]) * reach
         middle = (start + end) / 2 + rng.normal(0, 3, 3)
         curve = smooth_curve(np.vstack([start, middle, end]), 0.9)
         curve = curve + meander(rng, len(curve), rng.uniform(2.0, 4.5))
-        radius = np.linspace(rng.uniform(0.18, 0.42), 0.13, len(curve))
+        radius = wider * np.linspace(rng.uniform(0.18, 0.42), 0.13, len(curve))
         steps = np.linalg.norm(np.diff(curve, axis=0, prepend=curve[:1]), axis=1)
         travel = np.cumsum(steps) / (0.25 * draw.bolus.velocity_mm_s)
         arrival = arrival_s + 0.1 + travel + rng.uniform(0, 0.25)

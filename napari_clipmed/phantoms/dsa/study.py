@@ -130,7 +130,7 @@ def simulate_study(
     if label == "MMD" and severity is None and ambient.late_moyamoya_share:
         late = np.random.default_rng([seed, 8]).random() < ambient.late_moyamoya_share
         severity = SIXTH if late else None
-    circulation = circulate(label, anatomy, bolus, ill, severity, site, variety.collaterals)
+    circulation = circulate(label, anatomy, bolus, ill, severity, site, variety.collaterals, variety.net)
     circulation = variety.refluxed(circulation, anatomy.arteries)
     elements = gather_elements(anatomy, circulation, bolus, acquisition.times_s, rng)
     tissue = gather_tissue(anatomy, circulation, bolus, acquisition.times_s, rng)

@@ -40,6 +40,8 @@ class Variety:
         Delay and share of contrast in the external carotid.
     collaterals : float
         Share of the flow lost beyond a closed carotid fork that neighbours make up for.
+    net : float
+        Factor on the basal net of moyamoya disease.
     """
 
     unrest: float = 1.0
@@ -49,6 +51,7 @@ class Variety:
     reflux_delay_s: float = 0.0
     reflux_gain: float = 1.0
     collaterals: float = 0.0
+    net: float = 1.0
 
     def moved(self, motion: Motion) -> Motion:
         """The motion of this patient."""
@@ -91,6 +94,7 @@ def draw_variety(seed: int, ambient: Ambient) -> Variety:
         reflux_delay_s=delay if spills else 0.0,
         reflux_gain=thinned if spills else 1.0,
         collaterals=float(rng.uniform(*ambient.collaterals)),
+        net=_factor(rng, ambient.net),
     )
 
 

@@ -14,6 +14,7 @@ from napari_clipmed.phantoms.dsa.study import SimulatedStudy, simulate_study
 from napari_clipmed.phantoms.dsa.variety import Variety, draw_variety
 
 CONSOLE = load_ambient("console")
+RICH = load_ambient("console_rich")
 
 
 def study_of(patient: Anatomy, label: str, **changes: object) -> SimulatedStudy:
@@ -31,14 +32,14 @@ def test_the_presets_of_before_vary_in_nothing(preset: str) -> None:
 
 
 def test_every_factor_is_drawn_within_its_range() -> None:
-    drawn = [draw_variety(seed, CONSOLE) for seed in range(300)]
-    for name in ("unrest", "bone_texture", "blush", "blush_texture", "collaterals"):
-        low, high = getattr(CONSOLE, name)
+    drawn = [draw_variety(seed, RICH) for seed in range(300)]
+    for name in ("unrest", "bone_texture", "blush", "blush_texture", "collaterals", "net"):
+        low, high = getattr(RICH, name)
         values = np.array([getattr(one, name) for one in drawn])
         assert low <= values.min() < low + 0.1 * (high - low)
         assert high >= values.max() > high - 0.1 * (high - low)
     share = np.mean([one.reflux_delay_s > 0 for one in drawn])
-    assert share == pytest.approx(CONSOLE.reflux_share, abs=0.1)
+    assert share == pytest.approx(RICH.reflux_share, abs=0.1)
 
 
 def test_small_vessels_widen_and_trunks_keep_their_calibre() -> None:
@@ -105,6 +106,25 @@ def test_collaterals_fill_what_lies_beyond_a_closed_fork(patient: Anatomy) -> No
     assert poor < 0.5 < 0.8 < rich
     healthy = study_of(patient, "AS", collaterals=(0.9, 0.9)).circulation
     assert np.array_equal(healthy.gain, study_of(patient, "AS").circulation.gain), "of moyamoya disease alone"
+
+
+def test_a_rich_net_has_more_and_wider_vessels_that_reach_further(patient: Anatomy) -> None:
+    plain, rich = (
+        [
+            part
+            for part in study_of(patient, "MMD", net=(factor, factor)).circulation.parts
+            if part.kind == "net"
+        ]
+        for factor in (1.0, 2.5)
+    )
+    assert len(rich) > 2 * len(plain)
+    assert np.mean([part.radius[0] for part in rich]) > 1.3 * np.mean([part.radius[0] for part in plain])
+    height = [max(part.points[:, 2].max() for part in parts) for parts in (plain, rich)]
+    assert height[1] > 1.15 * height[0]
+
+
+def test_a_preset_builds_on_another() -> None:
+    assert RICH.reflux_share == CONSOLE.reflux_share and RICH.net != CONSOLE.net
 
 
 def test_all_classes_of_a_patient_are_alike_but_for_the_disease() -> None:
