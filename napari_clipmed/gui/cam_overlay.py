@@ -94,6 +94,36 @@ def smoothed(maps: NDArray[np.float32], finer: int = FINER) -> NDArray[np.float3
     return np.clip(np.stack(fine), 0.0, 1.0)
 
 
+def within(
+    maps: NDArray[np.float32], box: tuple[float, float, float, float], shape: tuple[int, int]
+) -> tuple[NDArray[np.float32], tuple[float, float, float, float]]:
+    """Only the cells whose middle lies in the picture, into which a square does not fit where it is oblong.
+
+    Parameters
+    ----------
+    maps : (t, h, w) float32 array
+    box : (row0, column0, row1, column1)
+        Where the maps lie, in pixels of the view.
+    shape : (H, W)
+        Of the view.
+
+    Returns
+    -------
+    maps : (t, h', w') float32 array
+    box : (row0, column0, row1, column1)
+        Where those lie.
+    """
+    kept, edges = [], []
+    for near, far, cells, length in zip(box[:2], box[2:], maps.shape[1:], shape, strict=True):
+        cell = (far - near) / cells
+        first = max(int(np.ceil(-near / cell - 0.5)), 0)
+        last = max(min(int(np.floor((length - near) / cell - 0.5)) + 1, cells), first + 1)  # a strip has one
+        kept.append(slice(first, last))
+        edges.append((near + first * cell, near + last * cell))
+    (top, bottom), (left, right) = edges
+    return maps[:, kept[0], kept[1]], (top, left, bottom, right)
+
+
 def cam_layer(
     maps: NDArray[np.float32],
     frames: NDArray[np.int64],
@@ -145,8 +175,8 @@ def _laid_over(
     box: tuple[float, float, float, float] | None,
 ) -> tuple[NDArray[np.float32], tuple[float, float, float], tuple[float, float, float]]:
     """Data, scale and translate of an overlay; see `cam_layer`."""
-    fine = smoothed(maps)
-    scale, translate = placement.sub_box(box or (0.0, 0.0, *placement.shape), fine.shape[1:])
+    fine, box = within(smoothed(maps), box or (0.0, 0.0, *placement.shape), placement.shape)
+    scale, translate = placement.sub_box(box, fine.shape[1:])
     return fine[nearest_sample(n_frames, frames)], scale, translate
 
 
