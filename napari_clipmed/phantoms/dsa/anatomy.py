@@ -53,7 +53,9 @@ class Anatomy:
 def draw_anatomy(rng: np.random.Generator, ambient: Ambient) -> Anatomy:
     """Draw one patient of a preset."""
     n_leaves = int(rng.uniform(*ambient.n_leaves))
-    calibre = float(rng.spawn(1)[0].uniform(*ambient.small_vessels))
+    low, high = ambient.small_vessels
+    # Spawning changes what `grow_anatomy` spawns: a preset that leaves the calibre alone must not.
+    calibre = low if low == high else float(rng.spawn(1)[0].uniform(low, high))
     return grow_anatomy(rng, n_leaves, ambient.common_carotid_share, calibre)
 
 

@@ -61,6 +61,19 @@ def test_a_patient_is_drawn_by_the_preset() -> None:
     )
 
 
+def test_patients_of_the_older_presets_are_who_they_were() -> None:
+    """None of their draws moves, that of a common carotid injection above all."""
+    ambient, injected = load_ambient("sample").model_copy(update={"n_leaves": (40, 40)}), []
+    for seed in range(25):
+        now = draw_anatomy(np.random.default_rng(seed), ambient)
+        rng = np.random.default_rng(seed)
+        before = grow_anatomy(rng, int(rng.uniform(40, 40)))
+        assert now.common_carotid == before.common_carotid
+        np.testing.assert_array_equal(now.arteries.position, before.arteries.position)
+        injected.append(now.common_carotid)
+    assert any(injected) and not all(injected)
+
+
 def test_unrest_scales_what_the_patient_does() -> None:
     still = Motion(np.ones((3, 3)), np.ones((3, 3)), np.ones(3))
     assert Variety().moved(still) is still
