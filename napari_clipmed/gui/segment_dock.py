@@ -281,15 +281,13 @@ class SegmentDock(QWidget):
             layer = self.session.labels_layer(index)
             yield
             self.session.write_mask(index, now.frame, now.mask(threshold), value, title)
-        except ClipmedError as error:
-            self.failure.tell(error)
-            return
-        except LookupError as error:
-            self.failure.tell(ClipmedError(f"{error}.", "Open the study again."))
-            return
-        finally:
+        except (ClipmedError, LookupError) as error:
             self._being_taken = False
-        self.discard()
+            told = error if isinstance(error, ClipmedError) else None
+            self.failure.tell(told or ClipmedError(f"{error}.", "Open the study again."))
+            return
+        if self._proposed_now is now:  # and not one that came meanwhile
+            self.discard()
         yield
         if self.session.study is not None:
             self._keep_sentence(now, self.session.study)
@@ -298,12 +296,13 @@ class SegmentDock(QWidget):
         self.sentences.put(value, title, self.prompts.colour_of(title))
         say(self.status, "Editable now: paint, erase, Ctrl+Z. Not saved yet.")
         self._allow_saving()
+        self._being_taken = False  # a save would have known neither sentence nor origin before
         yield
         self.session.viewer.layers.selection.active = layer
 
     def discard(self) -> None:
         """Forget the proposal."""
-        self._proposed_now, self._being_taken = None, False
+        self._proposed_now = None
         self.proposal.picking.setChecked(False)
         self.preview.remove()
         self.wording.follow(None)
@@ -359,6 +358,7 @@ class SegmentDock(QWidget):
         self.session.jobs.cancel(SEGMENT)
         self.live.forget()
         self.discard()
+        self._being_taken = False
         self.failure.clear()
         image_hash = study.image_hash if study is not None else ""
         if image_hash != self._image_hash:  # a relabelled study keeps masks and sentences
