@@ -62,7 +62,7 @@ class ReviewDay(Tour):
     # -- the morning --------------------------------------------------------------------------------------
 
     def morning(self) -> None:
-        """Read ten cases; correct three labels and two masks."""
+        """Read ten cases; correct the labels that are wrong and two masks."""
         self.choose_folder(self.exams.folder)
         self.click("Worklist", QPushButton, "add_folder")
         self.wait("add", lambda: self.worklist.desk.model.rowCount() == len(self.exams.names))

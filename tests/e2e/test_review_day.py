@@ -74,6 +74,14 @@ def typed(call: Any) -> Any:
     return run
 
 
+def label_verdicts(workspace: Path) -> list[str]:
+    """What the saved labels are of the model's, from the labels themselves."""
+    with Store.open(workspace, read_only=True) as store:
+        labels = [revision for revision in store.revisions() if revision.kind == "label"]
+    assert all((r.verdict == "accepted") == (r.label == r.model_label) for r in labels)
+    return sorted(str(r.verdict) for r in labels)
+
+
 def test_a_day_of_commands(
     call: Any, typed: Any, exams: Exams, left: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -88,7 +96,7 @@ def test_a_day_of_commands(
     listed = typed("worklist", "list", *place, "--json")["cases"]
     answers = {Path(line["paths"][0]).parent.name: line["predicted"] for line in listed}
     wrong = [name for name in RUNS if answers[name] != exams.truth[name]]
-    assert len(wrong) == 3, "another model was shipped: choose other runs in tests/fixtures/review_day.py"
+    assert 0 < len(wrong) < len(RUNS), "nothing to accept or nothing to correct: choose other runs"
     for name in RUNS:
         said = (
             "--label",
@@ -202,7 +210,9 @@ def test_a_day_of_clicks(
             tmp_path / "morning.log"
         ).read_text()
     verdicts = json.loads((left / "morning.json").read_text())["verdicts"]
-    assert sorted(verdicts.values()) == ["accepted"] * 6 + ["corrected"] * 3
+    assert verdicts.keys() == set(RUNS)
+    assert set(verdicts.values()) == {"accepted", "corrected"}, "choose other runs"
+    assert sorted(verdicts.values()) == label_verdicts(workspace)
     check_workspace_of(workspace)
     before, masks = said_in(workspace), saved_masks(workspace)
     assert [kind for _, _, kind, _ in before].count("label") == len(RUNS)
