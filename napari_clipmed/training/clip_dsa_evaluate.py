@@ -38,6 +38,9 @@ SEVERITY_STEPS = {
 }
 """Lower ends of the groups above the smallest one, by the name of the measure."""
 
+TREATED_FROM = {"diameter_mm": 5.0, "stenosis_percent": 70.0}
+"""From where on treatment is usually considered: all such cases are a group of their own, too."""
+
 CHUNK = 8
 """Images at a time."""
 
@@ -231,7 +234,7 @@ def localisation(located: Mapping[str, Sequence[Located]], rounds: int = 1000) -
 def by_severity(answers: Answers, scores: NDArray[np.float64], labels: LabelSet) -> dict[str, Any]:
     """For each class and size, stage or degree: n, sensitivity, and AUC against all normal studies.
 
-    Groups follow `SEVERITY_STEPS`; a class without a known measure is left out.
+    Groups follow `SEVERITY_STEPS` and `TREATED_FROM`; a class without a known measure is left out.
     """
     result: dict[str, Any] = {}
     predicted, normal = scores.argmax(axis=1), answers.truth == 0
@@ -240,14 +243,17 @@ def by_severity(answers: Answers, scores: NDArray[np.float64], labels: LabelSet)
         measures = [m for m in SEVERITY_STEPS if any(m in answers.rows[i].severity for i in members)]
         for measure in measures[:1]:
             edges = (-np.inf, *SEVERITY_STEPS[measure], np.inf)
+            bounds = {_group_name(*ends): ends for ends in zip(edges[:-1], edges[1:], strict=True)}
+            if measure in TREATED_FROM:
+                bounds[f"{TREATED_FROM[measure]:g} or more, all"] = (TREATED_FROM[measure], np.inf)
             values = np.array([float(answers.rows[i].severity.get(measure, np.nan)) for i in members])
             groups = {}
-            for low, high in zip(edges[:-1], edges[1:], strict=True):
+            for name, (low, high) in bounds.items():
                 chosen = members[(values >= low) & (values < high)]
                 if len(chosen):
                     subset = normal.copy()
                     subset[chosen] = True
-                    groups[_group_name(low, high)] = {
+                    groups[name] = {
                         "n": len(chosen),
                         "sensitivity": round(float((predicted[chosen] == k).mean()), 4),
                         "auc_vs_normal": round(pairwise_auc(scores[subset], answers.truth[subset], k), 4),
