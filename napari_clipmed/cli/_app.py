@@ -33,6 +33,7 @@ COMMAND_MODULES = (
     "evaluate",
     "models",
     "backbones",
+    "evaluate_clip",
     "workspace",
     "record",
     "history",

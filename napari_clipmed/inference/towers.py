@@ -180,20 +180,22 @@ class Towers:
 
     def read_view(self, view: View, name: str, progress: Progress | None = None) -> NDArray[np.float32]:
         """Unit vectors (t, d) of the sampled frames of a view."""
-        progress = progress or Progress()
+        with self._lock:
+            return self.cache.get_or_make(
+                self._key("frames", view), lambda: self.read_run(self._prepare(view), name, progress)
+            )
 
-        def read() -> NDArray[np.float32]:
-            model = cast("Any", self.model)
+    def read_run(self, ready: ModelInput, name: str, progress: Progress | None = None) -> NDArray[np.float32]:
+        """Unit vectors (t, d) of prepared frames."""
+        model = cast("Any", self.model)
+        with self._lock:
             vectors = self._run(
                 lambda images: functional.normalize(model.encode_image(images).float(), dim=-1),
-                self._prepare(view),
+                ready,
                 name,
-                progress,
+                progress or Progress(),
             )
-            return vectors.cpu().numpy()
-
-        with self._lock:
-            return self.cache.get_or_make(self._key("frames", view), read)
+        return vectors.cpu().numpy()
 
     def heat(self, study: Study, sentence: str, neutral: str, progress: Progress | None = None) -> Saliency:
         """Where a sentence is nearer to the picture than a neutral one is.

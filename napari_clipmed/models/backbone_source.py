@@ -119,15 +119,26 @@ def read_name(spec: str) -> BackboneName:
         return BackboneName("file" if is_path else "tag", name, weights)
     if Path(spec).is_dir():
         return BackboneName("folder", spec)
+    if (shipped := shipped_folder(spec)) is not None:
+        return BackboneName("folder", str(shipped))
     if Path(spec).is_file() or Path(spec).is_absolute():
         return BackboneName("file", "", spec)
     name, _, tag = spec.partition(":")
     return BackboneName("tag" if tag else "random", name, tag)
 
 
+def shipped_folder(name: str) -> Path | None:
+    """The tower of this name that comes with the package; None where there is none."""
+    folder = resource("backbones") / name
+    known = bool(name) and Path(name).name == name and (folder / CONFIG_FILE).is_file()
+    return folder if known else None
+
+
 def shown_name(spec: str) -> str:
     """A specification without the folders of this machine: for cards, commands and titles."""
     read = read_name(spec)
+    if read.origin == "folder" and shipped_folder(spec) is not None:
+        return spec
     if read.origin == "folder":
         return FOLDER + Path(read.name).name
     if read.origin == "file":

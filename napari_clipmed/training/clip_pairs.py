@@ -78,7 +78,7 @@ def read_pairs(angiograms: Path | None, films: Path | None, split: str, label_se
     if films is not None:
         held_out = load_split(films, "Val")
         items = held_out if split == "val" else without_patients(load_split(films, "Train"), held_out)
-        pairs += [Pair(item, _sides(item.sentence), (item.sentence,)) for item in items]
+        pairs += [Pair(item, sides_of(item.sentence), (item.sentence,)) for item in items]
     if len(pairs) < 2:
         raise ClipmedError(
             f"There are {len(pairs)} pictures with sentences for {split}; at least two are needed.",
@@ -147,7 +147,7 @@ def bag_of_words(text: str) -> Tensor:
     return found
 
 
-def _sides(sentence: str) -> str:
+def sides_of(sentence: str) -> str:
     """What a sentence of QaTa says in a word: which lungs."""
     return "infection " + " ".join(sorted({place.side for place in parse(sentence).places}))
 
