@@ -6,7 +6,7 @@ Pictures are never mirrored: reports name sides.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from zlib import crc32
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.preprocess import Preprocessing, fit_frames, prepare_film, sample_frames
@@ -98,6 +98,8 @@ class PairDataset(Dataset[dict[str, Any]]):
     amounts : Augmentation or None
         Random changes, random frames, a random view and a random sentence; None takes AP, evenly spaced
         frames and the first sentence.
+
+    An item's ``frames`` are (t, S, S) for a run, (1, S, S) for a film; `collate` puts them together.
     """
 
     def __init__(self, pairs: Sequence[Pair], size: int, frames: int, amounts: Augmentation | None) -> None:
@@ -114,10 +116,9 @@ class PairDataset(Dataset[dict[str, Any]]):
         frames = read(pair.source, generator)  # type: ignore[arg-type]
         if generator is not None and self.amounts is not None:
             frames = regrey(warp(frames, self.size, WHOLE, self.amounts, generator), self.amounts, generator)
-        text = pair.sentences[0 if generator is None else _draw(len(pair.sentences), generator)]
         return {
             "frames": frames,
-            "sentence": text,
+            "sentence": (text := _sentence_of(pair, generator)),
             "words": bag_of_words(text),
             "label": crc32(pair.label.encode()),
             "index": index,
@@ -135,8 +136,31 @@ class PairDataset(Dataset[dict[str, Any]]):
         return fit_frames(torch.from_numpy(stored[chosen]).float() / 255.0, self.size)
 
     def _film(self, item: QaTaItem, generator: torch.Generator | None) -> Tensor:
-        film = prepare_film(read_grey(item.image), Preprocessing(size=self.size))
-        return film[None].expand(self.frames, -1, -1)
+        return prepare_film(read_grey(item.image), Preprocessing(size=self.size))[None]
+
+
+def collate(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A batch: the frames of all pictures in one row, (n, S, S), and which of them each picture has.
+
+    ``of`` is (b, t), t of the longest; a film, which has one frame, names it t times, so that it is looked at
+    once and weighs as much as a run.
+    """
+    whole = default_collate(
+        [{key: value for key, value in pair.items() if key != "frames"} for pair in pairs]
+    )
+    most, first, of = max(len(pair["frames"]) for pair in pairs), 0, []
+    for pair in pairs:
+        count = len(pair["frames"])
+        of.append(first + torch.arange(most) % count)
+        first += count
+    return {**whole, "frames": torch.cat([pair["frames"] for pair in pairs]), "of": torch.stack(of)}
+
+
+def _sentence_of(pair: Pair, generator: torch.Generator | None) -> str:
+    """Its own sentence, which alone names sides and places, as often as those of its class together."""
+    if generator is None or len(pair.sentences) == 1 or _draw(2, generator):
+        return pair.sentences[0]
+    return pair.sentences[1 + _draw(len(pair.sentences) - 1, generator)]
 
 
 def bag_of_words(text: str) -> Tensor:

@@ -31,12 +31,13 @@ from napari_clipmed.models.checkpoints import GELU_ENTRY
 from napari_clipmed.models.clip_dsa import MAX_LOGIT_SCALE, pool_by_mean_token
 from napari_clipmed.models.clip_dsa_loss import contrastive_loss
 from napari_clipmed.progress import Progress
-from napari_clipmed.training.clip_pairs import Pair, PairDataset, read_pairs
+from napari_clipmed.training.clip_pairs import Pair, PairDataset, collate, read_pairs
 from napari_clipmed.training.clip_recipe import ClipRecipe
+from napari_clipmed.training.dsa_data import StudyRow
 from napari_clipmed.training.fitting import (
+    Balanced,
     Budget,
     Budgeted,
-    Shuffled,
     checkpoint_weights,
     counted_once,
     everywhere,
@@ -81,10 +82,11 @@ class ClipTraining(Budgeted):
         self._seen: list[tuple[Tensor, ...]] = []
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Pairs to learn from, in a new order each epoch."""
+        """Pairs to learn from, drawn anew each epoch: as many runs as films, of whichever there are fewer."""
         batch = share_of_batch(self.recipe.batch, self.trainer.world_size)
-        order = Shuffled(len(self.learned), lambda: seeded(self.recipe.seed, self.current_epoch))
-        drop = len(self.learned) > self.recipe.batch
+        kinds = [isinstance(pair.source, StudyRow) for pair in self.learned.pairs]
+        order = Balanced(kinds, lambda: seeded(self.recipe.seed, self.current_epoch))
+        drop = len(order) > self.recipe.batch
         return self._loader(self.learned, batch, sampler=order, drop_last=drop, generator=torch.Generator())
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -92,7 +94,7 @@ class ClipTraining(Budgeted):
         return self._loader(self.judged_by, self.recipe.batch)
 
     def _loader(self, pairs: PairDataset, batch: int, **options: Any) -> DataLoader[dict[str, Any]]:
-        return DataLoader(pairs, batch, num_workers=self.recipe.run.workers, **options)
+        return DataLoader(pairs, batch, num_workers=self.recipe.run.workers, collate_fn=collate, **options)
 
     def on_train_epoch_start(self) -> None:
         """Seed all that is drawn in this epoch."""
@@ -100,7 +102,7 @@ class ClipTraining(Budgeted):
 
     def training_step(self, batch: dict[str, Any], index: int) -> Tensor:
         """Both terms of a batch."""
-        images, places = self._look(batch["frames"])
+        images, places = self._look(batch["frames"], batch["of"])
         text = self.model.encode_text(self.tokenize(batch["sentence"]).to(self.device), normalize=True)
         with torch.autocast(images.device.type, enabled=False):
             images, places, text = images.float(), places.float(), text.float()
@@ -115,16 +117,16 @@ class ClipTraining(Budgeted):
                 total = total + self.recipe.local * local
         return total
 
-    def _look(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors (b, d) of pictures and (b, p, d) of all places of all their frames."""
+    def _look(self, frames: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors (b, d) of pictures and (b, p, d) of all places of all their frames, see `collate`."""
         visual = modified_resnet(self.model)
-        x = normalise(frames.flatten(0, 1), self.preprocessing).contiguous(memory_format=torch.channels_last)
+        x = normalise(frames, self.preprocessing).contiguous(memory_format=torch.channels_last)
         maps = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(x)))))
         pooled = functional.normalize(pool_by_mean_token(visual.attnpool, maps).float(), dim=-1)
-        pooled = functional.normalize(pooled.unflatten(0, frames.shape[:2]).mean(dim=1), dim=-1)
+        pooled = functional.normalize(pooled[of].mean(dim=1), dim=-1)
         dense = visual.attnpool.c_proj(visual.attnpool.v_proj(maps.permute(0, 2, 3, 1)))
-        places = functional.normalize(dense.float(), dim=-1).flatten(1, 2).unflatten(0, frames.shape[:2])
-        return pooled, places.flatten(1, 2)
+        places = functional.normalize(dense.float(), dim=-1).flatten(1, 2)
+        return pooled, places[of].flatten(1, 2)
 
     def _targets(self, labels: Tensor, words: Tensor) -> Tensor:
         return soft_targets(labels, words, self.recipe.soft, self.recipe.tau)
@@ -135,7 +137,7 @@ class ClipTraining(Budgeted):
 
     def validation_step(self, batch: dict[str, Any], index: int) -> None:
         """Embed pictures and sentences of a batch."""
-        images, _ = self._look(batch["frames"])
+        images, _ = self._look(batch["frames"], batch["of"])
         text = self.model.encode_text(self.tokenize(batch["sentence"]).to(self.device), normalize=True)
         self._seen.append((batch["index"], images.float(), text.float(), batch["label"]))
 

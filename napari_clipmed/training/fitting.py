@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -315,6 +315,32 @@ class Shuffled(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed())
         yield from torch.randperm(self.count, generator=generator).tolist()
+
+
+class Balanced(Sampler[int]):
+    """As many samples of each group as the smallest has, drawn anew each time; otherwise as `Shuffled`.
+
+    Parameters
+    ----------
+    groups : sequence of int
+        The group of each sample.
+    seed : callable
+        See `Shuffled`.
+    """
+
+    def __init__(self, groups: Sequence[int], seed: Callable[[], int]) -> None:
+        numbers = torch.tensor(list(groups))
+        self.members = [torch.nonzero(numbers == group).flatten() for group in numbers.unique()]
+        self.each, self.seed = min(map(len, self.members)), seed
+
+    def __len__(self) -> int:
+        return self.each * len(self.members)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed())
+        drawn = [m[torch.randperm(len(m), generator=generator)[: self.each]] for m in self.members]
+        together = torch.cat(drawn)
+        yield from together[torch.randperm(len(together), generator=generator)].tolist()
 
 
 def everywhere(module: lightning.LightningModule, *columns: Tensor) -> list[Tensor]:

@@ -23,7 +23,7 @@ from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.clip_dsa import ClipDSA
 from napari_clipmed.progress import Progress, Step
 from napari_clipmed.training.clip_dsa_recipe import Augmentation
-from napari_clipmed.training.clip_pairs import PairDataset, bag_of_words, read_pairs
+from napari_clipmed.training.clip_pairs import PairDataset, bag_of_words, collate, read_pairs
 from napari_clipmed.training.clip_pretrain import (
     MONITORED,
     ClipTraining,
@@ -34,6 +34,7 @@ from napari_clipmed.training.clip_pretrain import (
     train,
 )
 from napari_clipmed.training.clip_recipe import ClipRecipe, read_clip_recipe
+from napari_clipmed.training.fitting import Balanced
 from napari_clipmed.training.run_options import Overrides, RunOptions
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
@@ -94,7 +95,8 @@ def test_validation_is_the_same_each_time_and_training_is_not(data: tuple[Path, 
     fixed, drawn = PairDataset(pairs, 64, 2, None), PairDataset(pairs, 64, 2, Augmentation(noise=0.1))
     assert torch.equal(fixed[0]["frames"], fixed[0]["frames"])
     assert not torch.equal(drawn[0]["frames"], drawn[0]["frames"])
-    assert fixed[0]["frames"].shape == fixed[len(pairs) - 1]["frames"].shape == (2, 64, 64)
+    assert fixed[0]["frames"].shape == (2, 64, 64)  # a run
+    assert fixed[len(pairs) - 1]["frames"].shape == (1, 64, 64)  # a film
     assert fixed[0]["sentence"] == pairs[0].sentences[0]
 
 
@@ -135,20 +137,43 @@ def test_the_score_counts_labels_alike_and_never_a_pictures_own_sentence() -> No
 
 
 def test_the_picture_term_reads_pictures_as_open_clip_does(data: tuple[Path, Path]) -> None:
+    from napari_clipmed.inference.preprocess import normalise
+    from napari_clipmed.models.dense import dense_features
+
     pairs = read_pairs(*data, "train")
     module = ClipTraining(tiny(), pairs, pairs)
     awake(module.model)
-    frames = module.judged_by[0]["frames"][None]
+    some = [module.judged_by[0], module.judged_by[len(pairs) - 1]]  # a run and a film
+    batch = collate(some)
+    assert batch["of"].tolist() == [[0, 1], [2, 2]], "the film is looked at once and counts as both frames"
+    assert len(batch["frames"]) == 3
     with torch.no_grad():
-        images, places = module._look(frames)
-        from napari_clipmed.inference.preprocess import normalise
-        from napari_clipmed.models.dense import dense_features
+        images, places = module._look(batch["frames"], batch["of"])
+        for number, one in enumerate(some):
+            x = normalise(one["frames"], module.preprocessing)
+            wanted = functional.normalize(module.model.encode_image(x, normalize=True).mean(dim=0), dim=-1)
+            dense = functional.normalize(dense_features(module.model.visual, x), dim=-1).flatten(0, 2)
+            dense = dense.repeat(2 // len(x), 1)
+            assert torch.allclose(images[number], wanted, atol=1e-5)
+            assert torch.allclose(places[number], dense, atol=1e-5), "what is trained is what heat maps show"
 
-        x = normalise(frames[0], module.preprocessing)
-        wanted = functional.normalize(module.model.encode_image(x, normalize=True).mean(dim=0), dim=-1)
-        dense = functional.normalize(dense_features(module.model.visual, x), dim=-1).flatten(0, 2)
-    assert torch.allclose(images[0], wanted, atol=1e-5)
-    assert torch.allclose(places[0], dense, atol=1e-5), "what is trained is what heat maps show"
+
+def test_own_sentences_come_as_often_as_those_of_the_class(data: tuple[Path, Path]) -> None:
+    pairs = [pair for pair in read_pairs(data[0], None, "train") if pair.label == "MMD"]
+    drawn = PairDataset(pairs, 32, 1, Augmentation())
+    torch.manual_seed(0)
+    own = [drawn[0]["sentence"] == pairs[0].sentences[0] for _ in range(120)]
+    assert 40 <= sum(own) <= 80
+
+
+def test_an_epoch_has_as_many_runs_as_films() -> None:
+    kinds = [True] * 4 + [False] * 9
+    epochs = [list(Balanced(kinds, lambda seed=seed: seed)) for seed in range(30)]
+    assert all(len(epoch) == len(set(epoch)) == 8 for epoch in epochs)
+    assert all(sum(kinds[k] for k in epoch) == 4 for epoch in epochs)
+    assert {k for epoch in epochs for k in epoch} == set(range(13))
+    assert epochs[0] == list(Balanced(kinds, lambda: 0)) != epochs[1]
+    assert sorted(Balanced([False] * 5, lambda: 0)) == list(range(5)), "films alone: all of them"
 
 
 # -- training ---------------------------------------------------------------------------------------------
@@ -158,7 +183,7 @@ def test_a_broken_run_ends_with_the_numbers_of_an_unbroken_one(
     data: tuple[Path, Path], trained: Path, tmp_path: Path
 ) -> None:
     def stop_in_the_second_epoch(step: Step) -> None:
-        if step.what == "training" and step.done > 600:
+        if step.what == "training" and step.done > 400:
             progress.cancel()
 
     progress = Progress(stop_in_the_second_epoch)
