@@ -13,9 +13,6 @@ from napari_clipmed.cli._common import AsJson, progress_line
 from napari_clipmed.cli.models import commands
 from napari_clipmed.errors import ModelError
 
-SHIPPED_BACKBONE = "clip-compact"
-"""The tower that comes with the program; it needs no network."""
-
 SPEC_HELP = (
     "clip-compact, RN50:openai, NAME@FILE, FILE, hf-hub:OWNER/NAME, local-dir:FOLDER; see `models backbones`."
 )

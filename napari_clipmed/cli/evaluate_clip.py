@@ -10,9 +10,10 @@ from rich.table import Table
 
 from napari_clipmed.cli._app import console, errors, print_json
 from napari_clipmed.cli._common import AsJson
-from napari_clipmed.cli.backbones import SHIPPED_BACKBONE, SPEC_HELP
+from napari_clipmed.cli.backbones import SPEC_HELP
 from napari_clipmed.cli.evaluate import evaluate_app
 from napari_clipmed.errors import ClipmedError
+from napari_clipmed.models.backbone_list import SHIPPED_BACKBONE
 
 
 @evaluate_app.command("clip")
@@ -75,6 +76,8 @@ def _show(figures: dict[str, Any]) -> None:
             n, bounds = runs["studies"], row["ci95"]
             add(f"class, {name} sentences", n, row["accuracy"], bounds["accuracy"], row["chance"])
             add(f"macro AUC, {name} sentences", n, row["auc_ovr"], bounds["auc_ovr"], 0.5)
+        row = runs["similar"]
+        add("class of the nearest other patient", row["n"], row["right"], row["ci95"], row["chance"])
         if "side" in runs:
             add("side of the report", runs["side"]["n"], runs["side"]["right"], runs["side"]["ci95"], 0.5)
     if films:

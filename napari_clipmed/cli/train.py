@@ -119,27 +119,32 @@ def train_clip(
     ] = None,
     config: Annotated[str, typer.Option(help="Recipe: a YAML file or a shipped name.")] = "clip_compact",
     backbone: Backbone = "",
+    images: Annotated[
+        str | None, typer.Option(help="Begin with the image tower of this CLIP-DSA, which sees already.")
+    ] = None,
     *,
     overrides: Overrides,
     asked: str,
     start: Path | None,
 ) -> None:
     """Train a small CLIP on pictures with their sentences; its towers become a backbone, local-dir:OUT/ID."""
+    from napari_clipmed.models.registry import default_registry
     from napari_clipmed.training.clip_pretrain import describe_run, export_tower, train
     from napari_clipmed.training.clip_recipe import read_clip_recipe
 
     recipe = read_clip_recipe(config).overridden(overrides).on_backbone(backbone)
     with _training() as progress:
         _look_at(backbone, "clip-dsa", progress)
-        best = train(angiograms, films, recipe, out, progress, start)
+        seeing = default_registry().get(images) if images else None
+        best = train(angiograms, films, recipe, out, progress, start, seeing)
         if is_main_process():
             given = [
                 name for name, path in (("angiograms", angiograms), ("films", films)) if path is not None
             ]
             data = "".join(f" --{name} DIR" for name in given)
             command = f"napari-clipmed train clip{data} --config {Path(config).stem} --out DIR"
-            command += _asked_backbone(backbone) + asked
-            facts = describe_run(out, recipe, given, command)
+            command += _asked_backbone(backbone) + (f" --images {images}" if images else "") + asked
+            facts = describe_run(out, recipe, given, command, images or "")
             folder = export_tower(best, recipe, out / recipe.id, facts)
             console.print(f"Backbone [bold]local-dir:{folder}[/]", highlight=False)
 

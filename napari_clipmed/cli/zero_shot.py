@@ -20,6 +20,7 @@ from napari_clipmed.cli._common import (
 )
 from napari_clipmed.cli.backbones import SPEC_HELP
 from napari_clipmed.errors import Cancelled, ClipmedError
+from napari_clipmed.models.backbone_list import SHIPPED_BACKBONE
 
 if TYPE_CHECKING:
     from napari_clipmed.inference.towers import Towers
@@ -36,7 +37,7 @@ def zero_shot(
         list[Path] | None,
         typer.Argument(help="Runs, films or folders of one study each; none with --sentences."),
     ] = None,
-    backbone: Annotated[str, typer.Option(help=SPEC_HELP)] = "",
+    backbone: Annotated[str, typer.Option(help=SPEC_HELP)] = SHIPPED_BACKBONE,
     label_set: Annotated[
         str, typer.Option(help="dsa, chest, one of your own, or a YAML file; default: as suits the study.")
     ] = "",

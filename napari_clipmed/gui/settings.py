@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from napari_clipmed.models.backbone_list import SHIPPED_BACKBONE
+
 PLUGIN = "napari-clipmed"
 
 
@@ -20,7 +22,7 @@ class Settings:
     cache_mb : int
         Memory budget of the feature cache in MiB.
     backbone : str
-        Which CLIP answers zero-shot (`models.backbones`); empty for none yet.
+        Which CLIP answers zero-shot (`models.backbones`); empty for none.
     disk_cache_mb : int
         Disk budget of the features in MiB; 0 keeps none on disk.
     live_preview : bool
@@ -42,7 +44,7 @@ class Settings:
     device: str = "auto"
     precision: str = "auto"
     cache_mb: int = 512
-    backbone: str = ""
+    backbone: str = SHIPPED_BACKBONE
     disk_cache_mb: int = 0
     live_preview: bool = True
     workspace: str = ""

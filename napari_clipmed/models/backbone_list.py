@@ -14,6 +14,9 @@ from napari_clipmed.errors import ModelError
 from napari_clipmed.progress import Progress
 from napari_clipmed.shipped import resource
 
+SHIPPED_BACKBONE = "clip-compact"
+"""The towers that come with the program: a folder of ``resources/backbones``, no network is needed."""
+
 
 @dataclass(frozen=True)
 class KnownBackbone:

@@ -265,7 +265,16 @@ def _in_folder(folder: Path, weights: bool) -> Source:
             f"The folder {folder} holds no weights.", f"It needs one of {', '.join(_WEIGHTS_IN_FOLDER)}."
         )
     path = found[0] if weights else None
-    return Source("folder", FOLDER + folder.name, config, path, preprocess, folder=folder)
+    title = folder.name if shipped_folder(folder.name) == folder else FOLDER + folder.name
+    return Source("folder", title, config, path, preprocess, _said_limits(folder), folder)
+
+
+def _said_limits(folder: Path) -> tuple[str, ...]:
+    """What a tower of ours says of its limits, see `training.clip_pretrain.describe_run`."""
+    content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    said = content.get("clipmed") if isinstance(content, dict) else None
+    limits = said.get("limits") if isinstance(said, dict) else None
+    return tuple(str(line)[:200] for line in limits[:5]) if isinstance(limits, list) else ()
 
 
 def _read_config(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -67,7 +67,8 @@ def judge_angiograms(
     -------
     dict
         ``classes``: for either set accuracy and macro AUC, chance beside them; ``words``: see `words_alone`;
-        ``side``: how often a picture is nearer to its own report than to the same one with the other side.
+        ``side``: how often a picture is nearer to its own report than to the same one with the other side;
+        ``similar``: how often the nearest study of another patient has the same class.
 
     Raises
     ------
@@ -96,6 +97,7 @@ def judge_angiograms(
             "ci95": patient_bootstrap(FIGURES, cosines, truth, patients, rounds),
         }
     found["words"] = words_alone(towers, learned, reworded, progress)
+    found["similar"] = _similar(pictures, [row.label for row in rows], np.array(patients), rounds)
     sided = [k for k, row in enumerate(rows) if other_side(row.report) != row.report]
     if sided:
         reports = [rows[k].report for k in sided]
@@ -177,6 +179,19 @@ def _picture_of(towers: Towers, row: StudyRow, progress: Progress, done: int, n:
 def _bank(towers: Towers, questions: ZeroShotSet, progress: Progress) -> Vector:
     texts = [text for finding in questions.findings for text in questions.class_sentences(finding)]
     return prototypes(questions, towers.read_sentences(texts, progress))
+
+
+def _similar(
+    pictures: NDArray[np.float32], labels: Sequence[str], patients: NDArray[Any], rounds: int
+) -> dict[str, Any]:
+    """Whether the nearest study of another patient has its class; ``chance``: a random one of them."""
+    apart = patients[:, None] != patients[None, :]
+    cosines = np.where(apart, pictures @ pictures.T, -np.inf)
+    same = np.array(labels)[:, None] == np.array(labels)[None, :]
+    asked = apart.any(axis=1)
+    right = same[np.arange(len(labels)), cosines.argmax(axis=1)][asked]
+    chance = (same & apart).sum(axis=1)[asked] / apart.sum(axis=1)[asked]
+    return _share(right, patients[asked], rounds) | {"chance": round(float(chance.mean()), 4)}
 
 
 def _prefers_own(

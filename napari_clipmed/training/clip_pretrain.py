@@ -19,17 +19,20 @@ from typing import Any, cast
 
 import lightning
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from napari_clipmed.errors import ModelError
 from napari_clipmed.inference.preprocess import Preprocessing, normalise
 from napari_clipmed.models.backbone_hub import CONFIG_FILE, WEIGHT_FILES
 from napari_clipmed.models.backbone_source import CLIP_STATISTICS
 from napari_clipmed.models.backbones import clip_config, create_clip, modified_resnet, tokenizer_for
+from napari_clipmed.models.card import ModelEntry
 from napari_clipmed.models.checkpoints import GELU_ENTRY
 from napari_clipmed.models.clip_dsa import MAX_LOGIT_SCALE, pool_by_mean_token
 from napari_clipmed.models.clip_dsa_loss import contrastive_loss
+from napari_clipmed.models.registry import load_network
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.clip_pairs import Pair, PairDataset, collate, read_pairs
 from napari_clipmed.training.clip_recipe import ClipRecipe
@@ -51,6 +54,9 @@ from napari_clipmed.training.recompute import recompute_stages
 log = logging.getLogger(__name__)
 
 MONITORED = "val/nearest_label"
+NEW = "attnpool.c_proj"
+"""What brings pictures into the space of sentences; it has the size of the embedding."""
+
 VALIDATION_PAIRS = 400
 """At most so many are looked at, evenly spread over the validation split."""
 
@@ -63,11 +69,15 @@ class ClipTraining(Budgeted):
     recipe : ClipRecipe
     learned, judged_by : sequence of Pair
         What it trains on, and what chooses the epoch.
+    seeing : bool
+        The image tower was taken from a trained model, see `begin_with_images_of`: it changes slowly.
     """
 
-    def __init__(self, recipe: ClipRecipe, learned: Sequence[Pair], judged_by: Sequence[Pair]) -> None:
+    def __init__(
+        self, recipe: ClipRecipe, learned: Sequence[Pair], judged_by: Sequence[Pair], seeing: bool = False
+    ) -> None:
         super().__init__()
-        self.recipe = recipe
+        self.recipe, self.seeing = recipe, seeing
         self.model = cast("Any", create_clip(recipe.backbone))
         self.tokenize = tokenizer_for(recipe.backbone)
         visual = modified_resnet(self.model).to(memory_format=torch.channels_last)
@@ -149,8 +159,48 @@ class ClipTraining(Budgeted):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; norms, biases and the temperature are not decayed."""
-        groups = with_decay(self.model.parameters(), self.recipe.weight_decay)
-        return torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
+        taken = _taken(self.model.visual) if self.seeing else ()
+        slow = {f"visual.{name}" for name in taken}
+        parts: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+        for name, parameter in self.model.named_parameters():
+            parts[name in slow].append(parameter)
+        groups = []
+        for parameters, factor in zip(parts, (1.0, self.recipe.seeing), strict=True):
+            groups += [
+                group | {"factor": factor} for group in with_decay(parameters, self.recipe.weight_decay)
+            ]
+        return torch.optim.AdamW([group for group in groups if group["params"]], lr=self.recipe.learning_rate)
+
+
+def _taken(visual: nn.Module) -> list[str]:
+    """The weights of an image tower that another one of the same shape can give; its last product is new."""
+    return [name for name in visual.state_dict() if not name.startswith(NEW)]
+
+
+def begin_with_images_of(model: nn.Module, entry: ModelEntry) -> None:
+    """Give an open_clip model the image tower of a trained CLIP-DSA; only the last product stays its own.
+
+    Sentences are then taught to a tower that sees already (after LiT, Zhai et al., CVPR 2022, which keeps
+    the tower as it is).
+
+    Raises
+    ------
+    ModelError
+        When the model is no CLIP-DSA, or its tower has another shape.
+    """
+    if entry.card.architecture != "clip-dsa":
+        raise ModelError(f"{entry.id} has no image tower of CLIP-DSA.", "Name a CLIP-DSA model.")
+    given = cast("Any", load_network(entry)).visual.state_dict()
+    own = cast("Any", model).visual
+    whole = dict(own.state_dict())
+    for name in _taken(own):
+        if name not in given or given[name].shape != whole[name].shape:
+            raise ModelError(
+                f"The image tower of {entry.id} does not fit the recipe's ({name}).",
+                "Name a backbone of the same widths and depths with --backbone.",
+            )
+        whole[name] = given[name].to(whole[name].dtype)
+    own.load_state_dict(whole)
 
 
 def soft_targets(labels: Tensor, words: Tensor, soft: float, tau: float) -> Tensor:
@@ -223,6 +273,7 @@ def train(
     out: Path,
     progress: Progress | None = None,
     start: Path | None = None,
+    images: ModelEntry | None = None,
 ) -> Path:
     """Train; an interrupted run in the same folder is taken up where it was.
 
@@ -235,6 +286,8 @@ def train(
         Receives ``checkpoints/best.ckpt``, ``checkpoints/last.ckpt`` and ``metrics.csv``.
     start : Path, optional
         Checkpoint of an earlier training of the same network, whose weights this one begins with.
+    images : ModelEntry, optional
+        A trained CLIP-DSA whose image tower it begins with.
 
     Returns
     -------
@@ -245,7 +298,9 @@ def train(
     lightning.seed_everything(recipe.seed, verbose=False)
     learned, judged = (read_pairs(angiograms, films, split, recipe.label_set) for split in ("train", "val"))
     log.info("%d pictures with sentences to learn from, %d to judge by", len(learned), len(judged))
-    module = ClipTraining(recipe, learned, judged)
+    module = ClipTraining(recipe, learned, judged, seeing=images is not None)
+    if images is not None:
+        begin_with_images_of(module.model, images)
     if start is not None:
         module.model.load_state_dict(checkpoint_weights(start, "model."))
     options: dict[str, Any] = {"clip_gradient": recipe.clip_gradient, "log_every_n_steps": 1}
@@ -253,7 +308,9 @@ def train(
     return fitting.fit(module)
 
 
-def describe_run(out: Path, recipe: ClipRecipe, given: Sequence[str], command: str) -> dict[str, Any]:
+def describe_run(
+    out: Path, recipe: ClipRecipe, given: Sequence[str], command: str, images: str = ""
+) -> dict[str, Any]:
     """What is to be said of a trained tower: where it comes from, its score, where it ends.
 
     Parameters
@@ -262,6 +319,8 @@ def describe_run(out: Path, recipe: ClipRecipe, given: Sequence[str], command: s
         Of `train`; its curves tell the best score.
     given : sequence of str
         "angiograms" and/or "films".
+    images : str
+        Id of the model that gave the image tower, if one did.
     """
     curves = [
         row
@@ -277,6 +336,7 @@ def describe_run(out: Path, recipe: ClipRecipe, given: Sequence[str], command: s
         "id": recipe.id,
         "title": recipe.title,
         "data": ", ".join(data[name] for name in given),
+        "image_tower": f"begun with that of {images}" if images else "from random weights",
         "licence": "CC BY-NC-SA 3.0 IGO, research use" if "films" in given else "BSD-3-Clause",
         "command": command,
         "seed": recipe.seed,

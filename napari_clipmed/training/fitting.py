@@ -42,7 +42,8 @@ class Budget(Callback):
     minutes : float or None
         Computing time; it counts on where an interrupted training is taken up.
     rate : callable
-        Learning rate at a share of the training in [0, 1].
+        Learning rate at a share of the training in [0, 1]; groups of parameters with a ``factor`` take that
+        share of it.
     clock : callable
         Seconds; the processor's own time instead of the wall's makes trainings comparable on a busy machine.
     """
@@ -77,7 +78,7 @@ class Budget(Callback):
         within = batch_idx / max(1, trainer.num_training_batches)
         self.fraction = self.share(trainer.current_epoch + within)
         for group in trainer.optimizers[0].param_groups:
-            group["lr"] = self.rate(self.fraction)
+            group["lr"] = self.rate(self.fraction) * group.get("factor", 1.0)
 
     def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
         """Stop when the time is spent, after a last validation."""

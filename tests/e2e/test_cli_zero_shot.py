@@ -61,9 +61,18 @@ def test_sentences_are_compared_without_a_picture(call: Any, tmp_path: Path) -> 
     assert (code, "MMD" in out) == (0, True)
 
 
+def test_the_shipped_towers_answer_when_no_other_is_named(call: Any, tmp_path: Path) -> None:
+    write_xa(tmp_path / "run.dcm", bolus(8), timing_ms=250.0, angles=(0.0, 0.0), synthetic=True)
+    code, out, err = call("zero-shot", tmp_path / "run.dcm", "--json")
+    assert code == 0, err
+    (study,) = json.loads(out)["studies"]
+    assert study["backbone"] == "clip-compact"
+    assert study["nearly_the_same"] == [], "it tells the sentences of the classes apart"
+
+
 def test_what_is_missing_is_said(call: Any, tmp_path: Path) -> None:
     for arguments, reason in (
-        ((tmp_path,), "No backbone was named"),
+        ((tmp_path, "--backbone", ""), "No backbone was named"),
         ((tmp_path, "--backbone", "clipmed-compact"), "random weights"),
         ((), "No study was named"),
         ((tmp_path, "--backbone", "clipmed-compact", "--label-set", "nothing"), "There is no set"),

@@ -43,7 +43,9 @@ def spec(tmp_path_factory) -> str:
 @pytest.fixture
 def session(make_napari_viewer_proxy, monkeypatch):
     session = session_for(make_napari_viewer_proxy())
-    monkeypatch.setattr(type(session), "settings", property(lambda self: Settings(classify_on_open=False)))
+    monkeypatch.setattr(
+        type(session), "settings", property(lambda self: Settings(classify_on_open=False, backbone=""))
+    )
     yield session
     session.jobs.shutdown()
 

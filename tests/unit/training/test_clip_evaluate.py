@@ -104,6 +104,7 @@ def test_who_knows_the_words_names_the_classes(dsa: list[StudyRow]) -> None:
     assert found["classes"]["reworded"]["ci95"]["accuracy"] == [1.0, 1.0]
     assert (found["words"]["right"], found["words"]["n"]) == (20, 20)
     assert (found["side"]["n"], found["side"]["right"]) == (len(dsa), 1.0)
+    assert found["similar"]["right"] == 1.0 > found["similar"]["chance"]
 
 
 def test_who_knows_none_is_no_better_than_chance(dsa: list[StudyRow]) -> None:

@@ -7,6 +7,7 @@ import math
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,12 +22,14 @@ from napari_clipmed.errors import Cancelled, ClipmedError
 from napari_clipmed.models.backbones import clip_config, create_clip
 from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.clip_dsa import ClipDSA
+from napari_clipmed.models.registry import default_registry, load_network
 from napari_clipmed.progress import Progress, Step
 from napari_clipmed.training.clip_dsa_recipe import Augmentation
 from napari_clipmed.training.clip_pairs import PairDataset, bag_of_words, collate, read_pairs
 from napari_clipmed.training.clip_pretrain import (
     MONITORED,
     ClipTraining,
+    begin_with_images_of,
     best_places,
     export_tower,
     retrieval_figures,
@@ -253,3 +256,43 @@ def test_the_shipped_recipe_fits_both_models() -> None:
     )
     with pytest.raises(ClipmedError, match="cannot be read"):
         read_clip_recipe("nothing")
+
+
+def test_it_begins_with_the_image_tower_of_a_trained_model(data: tuple[Path, Path], tmp_path: Path) -> None:
+    seeing = default_registry().get("clip-dsa-compact")
+    tower = load_network(seeing).visual.state_dict()
+    model = create_clip("clipmed-pair")
+    new = model.visual.attnpool.c_proj.weight.clone()
+    begin_with_images_of(model, seeing)
+    for name, value in model.visual.state_dict().items():
+        if not name.startswith("attnpool.c_proj"):
+            assert torch.equal(value, tower[name].to(value.dtype)), name
+    assert torch.equal(model.visual.attnpool.c_proj.weight, new), "the space of sentences has its own size"
+    with pytest.raises(ClipmedError, match="does not fit"):
+        begin_with_images_of(create_clip("clipmed-tiny"), seeing)
+    with pytest.raises(ClipmedError, match="no image tower of CLIP-DSA"):
+        begin_with_images_of(model, default_registry().get("causal-clipseg-compact"))
+
+
+def test_a_tower_that_sees_learns_slowly(data: tuple[Path, Path]) -> None:
+    pairs = read_pairs(*data, "train")
+    module = ClipTraining(tiny(seeing=0.1), pairs, pairs, seeing=True)
+    (optimiser,) = (module.configure_optimizers(),)
+    names = {id(parameter): name for name, parameter in module.model.named_parameters()}
+    slow = {names[id(p)] for g in optimiser.param_groups if g["factor"] == 0.1 for p in g["params"]}
+    quick = {names[id(p)] for g in optimiser.param_groups if g["factor"] == 1.0 for p in g["params"]}
+    assert slow | quick == set(names.values())
+    assert all(name.startswith("visual.") for name in slow)
+    assert {name for name in quick if name.startswith("visual.")} == {
+        "visual.attnpool.c_proj.weight", "visual.attnpool.c_proj.bias",
+    }  # fmt: skip
+    module.budget.on_train_batch_start(
+        SimpleNamespace(
+            strategy=SimpleNamespace(broadcast=lambda value: value), current_epoch=1,
+            num_training_batches=4, optimizers=[optimiser],
+        ),
+        module, None, 0,
+    )  # fmt: skip
+    rates = {g["factor"]: g["lr"] for g in optimiser.param_groups}
+    assert rates[1.0] > 0
+    assert rates[0.1] == pytest.approx(0.1 * rates[1.0])
