@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
+from npe2.manifest import _bases
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +30,19 @@ def own_preferences(clipmed_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def libraries_left_out() -> None:
     """napari collects garbage with each layer that goes; closing a window shows it everything again."""
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def manifests_read_once() -> Iterator[None]:
+    """Every window of a test looks for plugins anew, and most of that is PyYAML on the same few manifests."""
+    read, known = _bases._load_yaml_no_duplicates, {}
+
+    def load(stream: IO[str]) -> Any:
+        text = stream.read()
+        if text not in known:
+            known[text] = read(text)
+        return deepcopy(known[text])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_bases, "_load_yaml_no_duplicates", load)
+        yield
