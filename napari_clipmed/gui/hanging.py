@@ -32,6 +32,7 @@ from napari_clipmed.gui.layers import (
     spatial,
     tag_of,
 )
+from napari_clipmed.gui.lettering import draw_letters
 from napari_clipmed.gui.linked_zoom import LinkedZoom
 from napari_clipmed.gui.theme import RESEARCH_USE, view_colour
 from napari_clipmed.io.mask_settings import same_greys
@@ -132,6 +133,7 @@ class Hanging:
         for _ in range(TURNS_TO_DRAW):
             yield
         self.pictures_drawn = True
+        yield from draw_letters(self.viewer, [self._standing_words])
         self.write_standing_words()
         yield
         for drawing in file_graphics(self.study, self.placements, self.names):
@@ -146,6 +148,7 @@ class Hanging:
         self._titles.text.visible = False  # words are drawn in a turn of their own
         self._append(self._titles)
         yield
+        yield from draw_letters(self.viewer, self._title_words()[1])
         self._titles.text.visible = True
         yield
         layers.selection.active = self.images[0]
@@ -318,10 +321,14 @@ class Hanging:
         if native is None and not same_greys(old.subtraction, new.subtraction):
             self.grey.forget(index)
 
+    @property
+    def _standing_words(self) -> str:
+        return f"SIMULATED   ·   {RESEARCH_USE}" if self.study.synthetic else RESEARCH_USE
+
     def write_standing_words(self) -> None:
         """Keep "research use" and SIMULATED on the canvas."""
         overlay = self.viewer.canvas.overlays.text
-        overlay.text = f"SIMULATED   ·   {RESEARCH_USE}" if self.study.synthetic else RESEARCH_USE
+        overlay.text = self._standing_words
         overlay.position = "bottom_center"
         overlay.font_size = 9
         overlay.visible = True

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import string
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_clipmed.gui.layers import window_is_open
+from napari_clipmed.gui.lettering import draw_letters, is_drawn
 
 if TYPE_CHECKING:
     import napari
@@ -40,6 +42,7 @@ def rehearse(viewer: napari.Viewer) -> Iterator[None]:
             viewer_now.layers.append(layer)
             del viewer_now
             yield
+        yield from _letters(window, shown)
     finally:
         viewer_now = window()
         if viewer_now is not None and window_is_open(viewer_now):
@@ -49,13 +52,23 @@ def rehearse(viewer: napari.Viewer) -> Iterator[None]:
                         viewer_now.layers.remove(layer)
 
 
+def _letters(window: weakref.ref[napari.Viewer], shown: list[Layer]) -> Iterator[None]:
+    """Draw all letters while nobody needs the canvas; a study draws its own first."""
+    for first in range(0, len(LETTERS), 2):
+        viewer_now = window()
+        if viewer_now is None or _in_use(viewer_now, shown):
+            return
+        deque(draw_letters(viewer_now, LETTERS[first : first + 2]), maxlen=0)
+        del viewer_now
+        yield
+
+
 def _in_use(viewer: napari.Viewer, ours: list[Layer]) -> bool:
-    drawn = window_is_open(viewer) and viewer.window._qt_window.isVisible()
-    return not drawn or any(layer not in ours for layer in viewer.layers)
+    return not is_drawn(viewer) or any(layer not in ours for layer in viewer.layers)
 
 
 def _kinds() -> Iterator[Callable[[], Layer]]:
-    """A picture, a heat map, a mask, a border and every letter, as a study will have them."""
+    """A picture, a heat map, a mask, a border and words, as a study will have them."""
     from napari.layers import Image, Labels, Points, Shapes
 
     frames = np.zeros((2, 8, 8))
@@ -64,4 +77,4 @@ def _kinds() -> Iterator[Callable[[], Layer]]:
     yield lambda: Labels(frames.astype(np.uint8), opacity=0.0)
     yield lambda: Shapes([[[0, 0], [1, 1]]], shape_type="path", opacity=0.0)
     words = {"string": "{words}", "size": 12, "color": "black"}
-    yield lambda: Points([[0.0, 0.0]], size=0.001, opacity=0.0, features={"words": [LETTERS]}, text=words)
+    yield lambda: Points([[0.0, 0.0]], size=0.001, opacity=0.0, features={"words": ["A"]}, text=words)

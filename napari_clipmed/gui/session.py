@@ -28,6 +28,7 @@ from napari_clipmed.gui.opening import Folder, Memory, Opened, as_left, read_ent
 from napari_clipmed.gui.overruling import overrule
 from napari_clipmed.gui.reader_settings import ReaderSettings
 from napari_clipmed.gui.settings import Settings, read_settings
+from napari_clipmed.gui.shader_memory import remember_shaders
 from napari_clipmed.gui.turns import Turns
 from napari_clipmed.io.mask_settings import same_greys
 from napari_clipmed.io.subtraction import resubtracted
@@ -108,6 +109,7 @@ class ReviewSession(Canvas):
         viewer.layers.events.inserted.connect(self._on_inserted)
         bind_session_keys(self)
         leave_out_libraries()
+        remember_shaders()
         window = getattr(viewer, "window", None)
         if window is not None:
             LookAgainOnClose(window._qt_window)
