@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.preprocess import prepare_run
 from napari_clipmed.inference.towers import Towers
-from napari_clipmed.inference.zero_shot import BOTH, Vector, prototypes, together, unit
+from napari_clipmed.inference.zero_shot import BOTH, Vector, prototypes, softmax, together, unit
 from napari_clipmed.models.prompts import parse
 from napari_clipmed.models.zero_shot_sets import ZeroShotSet
 from napari_clipmed.progress import Progress
@@ -90,11 +90,11 @@ def judge_angiograms(
     for name, questions in (("learned", learned), ("reworded", reworded)):
         bank = _bank(towers, questions, progress)
         truth = np.array([questions.keys.index(row.label) for row in rows])
-        cosines = pictures @ bank.T
+        shares = np.array([softmax(row / towers.temperature) for row in pictures @ bank.T])
         found["classes"][name] = {
-            **{key: round(metric(cosines, truth), 4) for key, metric in FIGURES.items()},
+            **{key: round(metric(shares, truth), 4) for key, metric in FIGURES.items()},
             "chance": round(1 / len(questions.keys), 4),
-            "ci95": patient_bootstrap(FIGURES, cosines, truth, patients, rounds),
+            "ci95": patient_bootstrap(FIGURES, shares, truth, patients, rounds),
         }
     found["words"] = words_alone(towers, learned, reworded, progress)
     found["similar"] = _similar(pictures, [row.label for row in rows], np.array(patients), rounds)

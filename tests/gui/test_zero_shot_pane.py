@@ -179,6 +179,23 @@ def test_sentences_that_are_nearly_the_same_are_warned_of(pane, session, qtbot, 
     assert pane.warning.isVisible()
 
 
+def test_the_towers_that_come_along_are_chosen_and_answer(session, qtbot, monkeypatch) -> None:
+    monkeypatch.setattr(type(session), "settings", property(lambda self: Settings(classify_on_open=False)))
+    dock = DiagnosisDock(session.viewer)
+    qtbot.addWidget(dock)
+    dock.show()
+    dock.pages.turn_to(dock.zero_shot)
+    session.show_study(biplane())
+    idle(qtbot, session)
+    pane = dock.zero_shot
+    assert pane.backbone.list.currentText() == "CLIP compact (shipped)"
+    click(qtbot, pane.ask_button)
+    idle(qtbot, session)
+    assert pane.answer.backbone == "clip-compact"
+    assert "It does not tell left from right." in pane.notes.text()
+    assert not pane.warning.isVisible(), "it tells the sentences of the classes apart"
+
+
 # -- the chooser ------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,15 @@ from small_clips import put_into_cache, small_clip, state_of, write_archive, wri
 
 from napari_clipmed.errors import Cancelled, ModelError
 from napari_clipmed.models.archive_conversion import convert_archive
-from napari_clipmed.models.backbone_source import architectures, find_source, is_here, read_name, shown_name
+from napari_clipmed.models.backbone_list import SHIPPED_BACKBONE, describe_backbone
+from napari_clipmed.models.backbone_source import (
+    architectures,
+    find_source,
+    is_here,
+    read_name,
+    shipped_folder,
+    shown_name,
+)
 from napari_clipmed.models.backbones import (
     clip_config,
     create_clip,
@@ -46,6 +54,31 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     """Whether two models have the same weights."""
     mine, other = a.state_dict(), b.state_dict()
     return mine.keys() == other.keys() and all(torch.equal(mine[key], other[key]) for key in mine)
+
+
+# -- the towers that come along ---------------------------------------------------------------------------
+
+
+def test_the_shipped_towers_have_a_name_and_say_their_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = read_name(SHIPPED_BACKBONE)
+    assert (name.origin, Path(name.name).parent.name) == ("folder", "backbones")
+    assert shown_name(SHIPPED_BACKBONE) == SHIPPED_BACKBONE
+    assert is_here(SHIPPED_BACKBONE)
+    source = find_source(SHIPPED_BACKBONE)
+    assert source.title == SHIPPED_BACKBONE
+    assert "It does not tell left from right." in source.notes
+    told = describe_backbone(SHIPPED_BACKBONE, weights=True)
+    assert told["trains"] == ["clip-dsa", "causal-clipseg"]
+    assert told["spec"] == SHIPPED_BACKBONE
+    weights = Path(name.name) / "open_clip_model.safetensors"
+    assert weights.stat().st_size < 25 * 2**20
+    for spec in ("", "nothing-of-this-name", "../backbones/clip-compact"):
+        assert shipped_folder(spec) is None
+    (tmp_path / SHIPPED_BACKBONE).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read_name(SHIPPED_BACKBONE).name == SHIPPED_BACKBONE, "a folder of the person's comes first"
 
 
 # -- names ------------------------------------------------------------------------------------------------

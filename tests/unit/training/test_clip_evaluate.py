@@ -40,7 +40,7 @@ WORDS = {
 class Reader:
     """A tower that knows the answers: pictures by their pixels, sentences by the first word that it knows."""
 
-    preprocessing = Preprocessing(size=32, n_frames=4)
+    preprocessing, temperature = Preprocessing(size=32, n_frames=4), 0.1
 
     def __init__(self, pictures: dict[bytes, np.ndarray], deaf: bool = False, mirrored: bool = False) -> None:
         self.pictures, self.deaf, self.mirrored = pictures, deaf, mirrored
