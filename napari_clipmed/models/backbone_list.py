@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -62,6 +63,17 @@ def known_backbones() -> tuple[KnownBackbone, ...]:
     return tuple(KnownBackbone(**entry) for entry in content["backbones"])
 
 
+def licence_of(spec: str) -> str:
+    """The licence of a backbone's weights, as the list or its own folder states it; empty where none does."""
+    from napari_clipmed.models.backbone_source import own_facts, read_name
+
+    stated = next((entry.licence for entry in known_backbones() if entry.spec == spec), "")
+    read = read_name(spec)
+    if not stated and read.origin == "folder":
+        stated = str(own_facts(Path(read.name)).get("licence", ""))[:200]
+    return stated
+
+
 def describe_backbone(spec: str, *, weights: bool, progress: Progress | None = None) -> dict[str, Any]:
     """What a backbone is, as plain values: towers, sizes, how pictures are prepared, what is to be said.
 
@@ -100,7 +112,7 @@ def describe_backbone(spec: str, *, weights: bool, progress: Progress | None = N
         "parameters": count_parameters(model),
         "mean": list(source.preprocess["mean"]),
         "std": list(source.preprocess["std"]),
-        "licence": known.licence if known else "",
+        "licence": licence_of(spec),
         "learned_from": known.learned_from if known else "",
         "trains": list(_trains(visual, source.config["embed_dim"])),
         "notes": list(source.notes),

@@ -269,11 +269,15 @@ def _in_folder(folder: Path, weights: bool) -> Source:
     return Source("folder", title, config, path, preprocess, _said_limits(folder), folder)
 
 
-def _said_limits(folder: Path) -> tuple[str, ...]:
-    """What a tower of ours says of its limits, see `training.clip_pretrain.describe_run`."""
+def own_facts(folder: Path) -> dict[str, Any]:
+    """What a tower of ours says of itself, see `training.clip_pretrain.describe_run`; nothing for others."""
     content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     said = content.get("clipmed") if isinstance(content, dict) else None
-    limits = said.get("limits") if isinstance(said, dict) else None
+    return said if isinstance(said, dict) else {}
+
+
+def _said_limits(folder: Path) -> tuple[str, ...]:
+    limits = own_facts(folder).get("limits")
     return tuple(str(line)[:200] for line in limits[:5]) if isinstance(limits, list) else ()
 
 

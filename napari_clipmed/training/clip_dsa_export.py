@@ -18,6 +18,7 @@ from napari_clipmed.inference.outofdistribution import fit_statistics
 from napari_clipmed.inference.precision import fastest, largest_difference, probe_studies
 from napari_clipmed.inference.prediction_sets import describe_thresholds, fit_thresholds
 from napari_clipmed.inference.preprocess import Preprocessing
+from napari_clipmed.models.backbone_list import licence_of
 from napari_clipmed.models.card import ModelCard, ModelEntry
 from napari_clipmed.models.clip_dsa import ClipDSA
 from napari_clipmed.models.labels import LabelSet
@@ -125,13 +126,19 @@ def export(
         agreement=agreement,
         data=describe_data(data, recipe),
         simulated_only=True,  # the only data that `training.dsa_data` reads
-        licence="BSD-3-Clause",
+        licence=_licence(recipe),
         seed=recipe.seed,
         command=command,
         metrics=metrics,
         limits=[*limits, *figure_limits(metrics, labels), sentence_limit(network)],
     )
     return Registry([root]).register(card, state | statistics, root, replace=replace)
+
+
+def _licence(recipe: ClipDSARecipe) -> str:
+    """Ours, and that of the weights that the training began with, where they state one."""
+    given = licence_of(recipe.backbone)
+    return f"BSD-3-Clause; begun with weights under {given}" if given else "BSD-3-Clause"
 
 
 def twins(network: ClipDSA) -> tuple[ClipDSA, ClipDSA]:

@@ -19,7 +19,7 @@ from small_clips import put_into_cache, small_clip, state_of, write_archive, wri
 
 from napari_clipmed.errors import Cancelled, ModelError
 from napari_clipmed.models.archive_conversion import convert_archive
-from napari_clipmed.models.backbone_list import SHIPPED_BACKBONE, describe_backbone
+from napari_clipmed.models.backbone_list import SHIPPED_BACKBONE, describe_backbone, licence_of
 from napari_clipmed.models.backbone_source import (
     architectures,
     find_source,
@@ -72,6 +72,9 @@ def test_the_shipped_towers_have_a_name_and_say_their_limits(
     told = describe_backbone(SHIPPED_BACKBONE, weights=True)
     assert told["trains"] == ["clip-dsa", "causal-clipseg"]
     assert told["spec"] == SHIPPED_BACKBONE
+    assert "CC BY-NC-SA" in licence_of(SHIPPED_BACKBONE)
+    assert "CC BY-NC-SA" in licence_of(f"local-dir:{name.name}"), "a copy says so itself"
+    assert (licence_of("RN50:openai"), licence_of("clipmed-tiny")) == ("MIT", "")
     weights = Path(name.name) / "open_clip_model.safetensors"
     assert weights.stat().st_size < 25 * 2**20
     for spec in ("", "nothing-of-this-name", "../backbones/clip-compact"):
