@@ -39,9 +39,9 @@ METHODS = {
 """Method names for people, and the classes of the grad-cam package."""
 
 DEFAULT_METHOD = "layercam"
-"""The method that points best: its hottest cell lies on the lesion in 48 of 50 simulated test studies, Grad-CAM's
-in 12 (docs/benchmarks.md). Grad-CAM weighs channels by their gradient's mean over the
-picture, which loses a lesion that fills one cell of a 7 × 7 map."""
+"""The method that points best: its hottest cell lies on the lesion in 48 of 50 simulated test studies,
+Grad-CAM's in 12 (docs/benchmarks.md). Grad-CAM weighs channels by their gradient's mean over the picture,
+which loses a lesion that fills one cell of a 7 × 7 map."""
 
 
 class HeadOnMaps(nn.Module):
