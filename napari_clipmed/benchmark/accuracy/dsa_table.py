@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 from statistics import mean
 from typing import Any
 
@@ -14,7 +15,7 @@ COLUMNS = {"accuracy": "ACC", "macro_f1": "F1", "auc_ovr": "AUC", "auc_hard": "A
 NOTES = """AUC is of the scores; the paper's figures fit the AUC of hard decisions. In brackets 95 %
 intervals over patients, drawn with replacement; several seeds are averaged in each draw. "CLIP-DSA less row"
 is a difference on the same patients: an interval that holds zero shows none. "Seen" are presentations of a
-training study within the budget: slow networks see fewer."""
+training study within the budget: slow networks see fewer. "Diverged": its numbers ceased to be finite."""
 
 
 def dsa_section(
@@ -86,6 +87,10 @@ def _table(keys: Sequence[str], rows: Mapping[str, Any], bounds: Intervals) -> l
     for key in keys:
         results = rows[key]
         cells = [f"{ROWS[key].family}: {ROWS[key].title}", str(len(results))]
+        if any(isnan(result["figures"]["both"]["auc_ovr"]) for result in results):
+            cells += ["diverged", *["–"] * (len(head) - 5)]
+            lines.append("| " + " | ".join([*cells, *_effort(results)]) + " |")
+            continue
         cells += [_cell(results, bounds.get(key, {}).get("both", {}), name) for name in COLUMNS]
         for name in ("accuracy", "auc_ovr"):
             single = [r["figures"] for r in results if "AP" in r["figures"]]
@@ -99,10 +104,13 @@ def _table(keys: Sequence[str], rows: Mapping[str, Any], bounds: Intervals) -> l
         for name in ("accuracy", "auc_ovr"):
             low_high = difference.get(name)
             cells.append(f"{low_high[0]:+.3f} to {low_high[1]:+.3f}" if low_high else "–")
-        cells.append(f"{results[0]['parameters'] / 1e6:.1f} M")
-        cells.append(f"{mean(r['studies_seen'] for r in results):,.0f}")
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join([*cells, *_effort(results)]) + " |")
     return lines
+
+
+def _effort(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    seen = mean(result["studies_seen"] for result in results)
+    return [f"{results[0]['parameters'] / 1e6:.1f} M", f"{seen:,.0f}"]
 
 
 def _cell(results: Sequence[Mapping[str, Any]], bounds: Mapping[str, Sequence[float]], name: str) -> str:

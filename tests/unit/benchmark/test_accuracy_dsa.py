@@ -19,7 +19,7 @@ import napari_clipmed.cli.benchmark_accuracy  # noqa: F401 - adds the commands
 from napari_clipmed.benchmark.accuracy import dsa
 from napari_clipmed.benchmark.accuracy.contestants import FramePooling, TextClassifier
 from napari_clipmed.benchmark.accuracy.dsa_rows import ROWS, rows_named
-from napari_clipmed.benchmark.accuracy.dsa_table import dsa_section
+from napari_clipmed.benchmark.accuracy.dsa_table import _table, dsa_section
 from napari_clipmed.benchmark.accuracy.dsa_training import compact_contest, paper_contest, train_and_judge
 from napari_clipmed.benchmark.accuracy.encoders import ConvGRU
 from napari_clipmed.benchmark.accuracy.ledger import Ledger, plain_settings
@@ -200,3 +200,17 @@ def test_the_command_writes_its_table(data: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in text
     with pytest.raises(ClipmedError, match="budget"):
         CliRunner().invoke(app, call[:7], catch_exceptions=False)
+
+
+def test_a_row_that_diverged_is_named_and_gives_no_figures() -> None:
+    figures = {"accuracy": 0.2, "macro_f1": 0.07, "auc_ovr": float("nan"), "auc_hard": 0.5}
+    result = {
+        "figures": {"both": figures, "AP": figures, "LA": figures},
+        "parameters": 2e6,
+        "studies_seen": 10,
+    }
+    head, _, line = _table(["s3d"], {"s3d": [result]}, {})
+    assert line.count("|") == head.count("|")
+    assert "diverged" in line
+    assert "0.200" not in line
+    assert line.endswith("| 2.0 M | 10 |")
