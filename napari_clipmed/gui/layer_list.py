@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from napari.components import LayerList
     from napari.layers import Layer
 
-REMOVED_AT_ONCE = 1
-"""Layers that leave in one step: napari takes 40 ms for each, and 20 more to collect its garbage."""
-
 
 @contextmanager
 def inserting(viewer: napari.Viewer) -> Iterator[LayerList]:
@@ -87,15 +84,16 @@ def list_at_rest(viewer: napari.Viewer) -> Iterator[None]:
 
 
 def remove_in_steps(viewer: napari.Viewer, leaving: Sequence[Layer]) -> Iterator[None]:
-    """Remove layers for good, with time for the window to draw and answer between the steps."""
+    """Remove layers for good, with time for the window to draw and answer between the steps.
+
+    One in each step: napari takes 40 ms for a layer, and 20 more to collect its garbage.
+    """
     layers = viewer.layers
-    leaving = leaving[::-1]
-    for first in range(0, len(leaving), REMOVED_AT_ONCE):
-        with undrawn(viewer), layers.batched_update():
-            for layer in leaving[first : first + REMOVED_AT_ONCE]:
-                if layer in layers:
-                    layers.remove(layer)
-                    let_go(layer)
+    for layer in reversed(leaving):
+        if layer in layers:
+            with undrawn(viewer), layers.batched_update():
+                layers.remove(layer)
+                let_go(layer)
         yield
 
 
