@@ -14,6 +14,7 @@ from napari_clipmed.cli.backbones import SPEC_HELP
 from napari_clipmed.cli.evaluate import evaluate_app
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.models.backbone_list import SHIPPED_BACKBONE
+from napari_clipmed.shipped import resource
 
 
 @evaluate_app.command("clip")
@@ -28,7 +29,9 @@ def evaluate_clip(
         Path | None, typer.Option(help="CSV with the columns id and patient; otherwise file names tell.")
     ] = None,
     label_set: Annotated[str, typer.Option(help="Sentences that the backbone has learned.")] = "dsa",
-    reworded: Annotated[str, typer.Option(help="The same classes in other words.")] = "dsa_reworded",
+    reworded: Annotated[
+        str | None, typer.Option(help="The same classes in words that it has not; default: some for dsa.")
+    ] = None,
     most: Annotated[int | None, typer.Option(min=2, help="At most so many studies and films.")] = None,
     rounds: Annotated[int, typer.Option(min=10, help="Bootstrap rounds of the 95 % intervals.")] = 1000,
     as_json: AsJson = False,
@@ -53,7 +56,8 @@ def evaluate_clip(
         towers = Towers(backbone, progress=progress)
         if angiograms is not None:
             rows = read_rows(angiograms, split)[:most]
-            sets = read_set(label_set), read_set(reworded)
+            other = reworded or str(resource("evaluation", "dsa_reworded.yaml"))
+            sets = read_set(label_set), read_set(other)
             figures["angiograms"] = judge_angiograms(towers, rows, *sets, rounds, progress)
         if films is not None:
             table = read_patients(patients) if patients is not None else None

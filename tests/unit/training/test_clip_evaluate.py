@@ -19,6 +19,7 @@ from napari_clipmed.cli.evaluate import evaluate_app
 from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.preprocess import Preprocessing
 from napari_clipmed.models.zero_shot_sets import ZeroShotSet, parse_set, read_set
+from napari_clipmed.shipped import resource
 from napari_clipmed.training.clip_evaluate import judge_angiograms, judge_films, other_side, words_alone
 from napari_clipmed.training.dsa_data import StudyRow, load_study, read_rows
 from napari_clipmed.training.qata_data import QaTaItem, load_split
@@ -26,7 +27,7 @@ from napari_clipmed.training.qata_data import QaTaItem, load_split
 sys.path.insert(0, str(Path(__file__).parents[2] / "fixtures"))
 from small_clips import small_clip, write_folder
 
-LEARNED, REWORDED = read_set("dsa"), read_set("dsa_reworded")
+LEARNED, REWORDED = read_set("dsa"), read_set(str(resource("evaluation", "dsa_reworded.yaml")))
 WORDS = {
     "Control": "control|normal|healthy|without disease|no cerebrovascular|no aneurysm",
     "MMD": "moyamoya|terminal internal|suzuki|basal net|puff",
