@@ -17,10 +17,11 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 
-from napari_clipmed.errors import ClipmedError
+from napari_clipmed.errors import Cancelled, ClipmedError
 from napari_clipmed.inference.device import choose_compute
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.run_options import RunOptions
@@ -162,7 +163,10 @@ class Fitting:
         """
         last = self.folder / f"{LAST}.ckpt"
         resumed = str(last) if last.exists() else None
-        self.trainer.fit(module, ckpt_path=resumed, weights_only=True)
+        try:
+            self.trainer.fit(module, ckpt_path=resumed, weights_only=True)
+        except SIGTERMException:  # Lightning would leave the program, silently and as if all were done
+            raise Cancelled from None
         if self.trainer.interrupted:
             raise KeyboardInterrupt
         best = self.folder / f"{BEST}.ckpt"
