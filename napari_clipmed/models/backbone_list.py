@@ -65,7 +65,8 @@ def known_backbones() -> tuple[KnownBackbone, ...]:
 
 def licence_of(spec: str) -> str:
     """The licence of a backbone's weights, as the list or its own folder states it; empty where none does."""
-    from napari_clipmed.models.backbone_source import own_facts, read_name
+    from napari_clipmed.models.backbone_own import own_facts
+    from napari_clipmed.models.backbone_source import read_name
 
     stated = next((entry.licence for entry in known_backbones() if entry.spec == spec), "")
     read = read_name(spec)

@@ -21,6 +21,7 @@ from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_mod
 
 from napari_clipmed.errors import ModelError
 from napari_clipmed.models.backbone_hub import CONFIG_FILE, WEIGHT_FILES, cached, fetch
+from napari_clipmed.models.backbone_own import said_limits, shipped_folder
 from napari_clipmed.models.checkpoints import GELU_ENTRY, format_of, read_checkpoint, shapes_of
 from napari_clipmed.progress import Progress
 from napari_clipmed.shipped import resource
@@ -125,13 +126,6 @@ def read_name(spec: str) -> BackboneName:
         return BackboneName("file", "", spec)
     name, _, tag = spec.partition(":")
     return BackboneName("tag" if tag else "random", name, tag)
-
-
-def shipped_folder(name: str) -> Path | None:
-    """The tower of this name that comes with the package; None where there is none."""
-    folder = resource("backbones") / name
-    known = bool(name) and Path(name).name == name and (folder / CONFIG_FILE).is_file()
-    return folder if known else None
 
 
 def shown_name(spec: str) -> str:
@@ -266,19 +260,7 @@ def _in_folder(folder: Path, weights: bool) -> Source:
         )
     path = found[0] if weights else None
     title = folder.name if shipped_folder(folder.name) == folder else FOLDER + folder.name
-    return Source("folder", title, config, path, preprocess, _said_limits(folder), folder)
-
-
-def own_facts(folder: Path) -> dict[str, Any]:
-    """What a tower of ours says of itself, see `training.clip_pretrain.describe_run`; nothing for others."""
-    content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    said = content.get("clipmed") if isinstance(content, dict) else None
-    return said if isinstance(said, dict) else {}
-
-
-def _said_limits(folder: Path) -> tuple[str, ...]:
-    limits = own_facts(folder).get("limits")
-    return tuple(str(line)[:200] for line in limits[:5]) if isinstance(limits, list) else ()
+    return Source("folder", title, config, path, preprocess, said_limits(folder), folder)
 
 
 def _read_config(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -12,17 +12,16 @@ from typing import Any, cast
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from napari_clipmed.errors import Cancelled
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.ahead import Ahead
 from napari_clipmed.training.finetune_config import FinetuneConfig
 from napari_clipmed.training.finetune_data import ReadOnDemand
 from napari_clipmed.training.finetune_modules import VALIDATED, Tuner
 from napari_clipmed.training.finetune_run import Run
+from napari_clipmed.training.fitting import cancelled_by_a_kill
 
 LEARNT = 0.05
 """Training loss at which it stops: going on would make the model surer and more forgetful, not better."""
@@ -247,10 +246,8 @@ def fit(
                 gradient_clip_val=1.0,
                 callbacks=[_Exam(), *stops.values(), reporter],
             )
-            try:
+            with cancelled_by_a_kill():
                 trainer.fit(tuner, lessons, exams or None)
-            except SIGTERMException:  # Lightning would leave the program, silently and as if all were done
-                raise Cancelled from None
     with torch.no_grad():
         for parameter, best in zip(tuner.learning, reporter.best or [], strict=True):
             parameter.copy_(best.to(parameter.device))

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -139,6 +140,15 @@ class Patience(EarlyStopping):
             super().on_validation_end(trainer, pl_module)
 
 
+@contextmanager
+def cancelled_by_a_kill() -> Iterator[None]:
+    """Around Lightning's fit: a polite kill is a cancel; it would leave silently, as if all were done."""
+    try:
+        yield
+    except SIGTERMException:
+        raise Cancelled from None
+
+
 @dataclass(frozen=True)
 class Fitting:
     """A training run in a folder: its trainer, and where its checkpoints are.
@@ -163,10 +173,8 @@ class Fitting:
         """
         last = self.folder / f"{LAST}.ckpt"
         resumed = str(last) if last.exists() else None
-        try:
+        with cancelled_by_a_kill():
             self.trainer.fit(module, ckpt_path=resumed, weights_only=True)
-        except SIGTERMException:  # Lightning would leave the program, silently and as if all were done
-            raise Cancelled from None
         if self.trainer.interrupted:
             raise KeyboardInterrupt
         best = self.folder / f"{BEST}.ckpt"

@@ -20,12 +20,12 @@ from small_clips import put_into_cache, small_clip, state_of, write_archive, wri
 from napari_clipmed.errors import Cancelled, ModelError
 from napari_clipmed.models.archive_conversion import convert_archive
 from napari_clipmed.models.backbone_list import SHIPPED_BACKBONE, describe_backbone, licence_of
+from napari_clipmed.models.backbone_own import shipped_folder
 from napari_clipmed.models.backbone_source import (
     architectures,
     find_source,
     is_here,
     read_name,
-    shipped_folder,
     shown_name,
 )
 from napari_clipmed.models.backbones import (
