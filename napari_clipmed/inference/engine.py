@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_clipmed.errors import ClipmedError, ModelError
 from napari_clipmed.inference import classify, outofdistribution, segment
+from napari_clipmed.inference.both_ways import asked, decode_films
 from napari_clipmed.inference.cache import FeatureCache
 from napari_clipmed.inference.device import choose_compute
 from napari_clipmed.inference.explain import DEFAULT_METHOD, normalise_jointly, raw_cams, raw_method
@@ -325,7 +326,8 @@ class Engine:
         film = self._film(model, view, frame, progress)
         progress.step("Reading the sentence")
         network = model.causal_clipseg
-        vectors = {text: self.cache.get((model.card.sha256, text, "sentence")) for text in sentences}
+        wanted = asked(sentences, model.preprocessing)
+        vectors = {text: self.cache.get((model.card.sha256, text, "sentence")) for text in wanted}
         unknown = [text for text, vector in vectors.items() if vector is None]
         with torch.inference_mode():
             if unknown:
@@ -333,8 +335,8 @@ class Engine:
                 for text, vector in zip(unknown, network.encode_text(tokens), strict=True):
                     vectors[text] = vector
                     self.cache.put((model.card.sha256, text, "sentence"), vector)
-            tau = torch.stack([cast("Tensor", vectors[text]) for text in sentences])
-            return network.decode(film.features, tau)[:, 0].float().cpu()
+            tau = torch.stack([cast("Tensor", vectors[text]) for text in wanted])
+            return decode_films(network, film.features, tau, model.preprocessing)[:, 0].float().cpu()
 
     def _strange(self, model: Loaded, study: Study, encoded: Mapping[str, EncodedView]) -> list[str]:
         """Sentences for everything that lies outside what the model was trained on."""

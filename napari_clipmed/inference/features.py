@@ -117,7 +117,7 @@ class EncodedView:
 
 @dataclass(frozen=True, eq=False)
 class EncodedFilm:
-    """One film or frame as a segmentation network has read it: X, (1, C, h, w), all but the sentence."""
+    """One film or frame as a segmentation network has read it: X, (1, C, h, w); both ways (2, C, h, w)."""
 
     features: Tensor
 
@@ -135,8 +135,8 @@ class EncodedFilm:
             When the tensors are not those of a film.
         """
         features = tensors["features"]
-        if features.ndim != 4 or len(features) != 1:
-            raise ValueError("the tensor of a film is not (1, C, h, w)")
+        if features.ndim != 4 or len(features) not in (1, 2):
+            raise ValueError("the tensor of a film is not (1 or 2, C, h, w)")
         return cls(features.to(device, memory_format=torch.channels_last))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from napari_clipmed.errors import ModelError
+from napari_clipmed.inference.both_ways import encode_films
 from napari_clipmed.inference.device import Compute
 from napari_clipmed.inference.features import EncodedFilm, EncodedView, FeatureKey
 from napari_clipmed.inference.frame_reader import FrameReader
@@ -107,7 +108,7 @@ class Loaded:
         greys = prepare_film(view.pixels[frame], self.preprocessing)
         with torch.inference_mode():
             image = self.compute.send(normalise(greys, self.preprocessing)[None])
-            return EncodedFilm(self.causal_clipseg.encode_image(image))
+            return EncodedFilm(encode_films(self.causal_clipseg, image, self.preprocessing))
 
     def _own_pace(self, progress: Progress) -> Pace:
         if self._pace is None:

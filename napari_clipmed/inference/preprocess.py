@@ -56,6 +56,8 @@ class Preprocessing:
         Grey window, over all frames of the run.
     mean, std : (float, float, float)
         Of the three channels, for greys in [0, 1].
+    both_ways : bool
+        A film is read mirrored too, and both answers are averaged.
     """
 
     size: int = 224
@@ -64,6 +66,7 @@ class Preprocessing:
     percentiles: tuple[float, float] = (0.5, 99.5)
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
+    both_ways: bool = False
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Preprocessing:

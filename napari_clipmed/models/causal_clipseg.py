@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from napari_clipmed.models.backbones import clip_config, create_clip, modified_resnet
 from napari_clipmed.models.carafe import Carafe
+from napari_clipmed.models.fine_scale import PACKED, FineScale, WithFineScale, pack
 from napari_clipmed.models.folding import cast_products
 from napari_clipmed.models.vocabulary import Vocabulary
 
@@ -89,10 +90,13 @@ class CausalNeck(nn.Module):
         Channels of the second highest stage; the other two have `channels` already.
     channels, hidden : int
         Channels of all that follows, and inside the maskers.
+    fine : FineScale or None
+        A fourth scale at a quarter of the resolution. Ours.
     """
 
-    def __init__(self, stage4: int, channels: int, hidden: int) -> None:
+    def __init__(self, stage4: int, channels: int, hidden: int, fine: FineScale | None = None) -> None:
         super().__init__()
+        self.fine = fine
         self.reduce4 = nn.Sequential(conv_bn_relu(stage4, channels, 3), conv_bn_relu(channels, channels, 3))
         self.carafe = Carafe(channels)
         self.maskers = nn.ModuleList(Masker(channels, hidden) for _ in range(3))
@@ -102,13 +106,23 @@ class CausalNeck(nn.Module):
         """Bring stages at 1/8, 1/16 and 1/32 of the resolution to 1/16."""
         return F.avg_pool2d(v3, 2), self.reduce4(v4), self.carafe(v5)
 
-    def forward(self, v3: Tensor, v4: Tensor, v5: Tensor) -> Separated:
-        """Mask each scale and its complement, and fuse both sets by the same convolution."""
+    def forward(self, v3: Tensor, v4: Tensor, v5: Tensor, v2: Tensor | None = None) -> Separated:
+        """Mask each scale and its complement, and fuse both sets by the same convolution.
+
+        A fine scale is not fused: its places are packed behind the fused channels (see `fine_scale`).
+        """
         features = self.align(v3, v4, v5)
         masks = [masker(f) for masker, f in zip(self.maskers, features, strict=True)]
         causal = torch.cat([f * m for f, m in zip(features, masks, strict=True)], dim=1)
         confounder = torch.cat([f * (1 - m) for f, m in zip(features, masks, strict=True)], dim=1)
-        return Separated(self.aggregate(causal), self.aggregate(confounder))
+        fused = Separated(self.aggregate(causal), self.aggregate(confounder))
+        if self.fine is None or v2 is None:
+            return fused
+        detail, mask = self.fine(v2, v3)
+        return Separated(
+            torch.cat([fused.causal, pack(detail * mask)], dim=1),
+            torch.cat([fused.confounder, pack(detail * (1 - mask))], dim=1),
+        )
 
 
 class TextDecoder(nn.Module):
@@ -125,23 +139,34 @@ class TextDecoder(nn.Module):
         The two bilinear factors: (4, 4) reaches full resolution, (2, 2) a quarter of it.
     kernel : int
         Side K of the kernel.
+    fine : int
+        Channels of a fine scale that is packed behind the fused features.
     """
 
     def __init__(
-        self, channels: int, hidden: int, text_width: int, upsampling: Sequence[int], kernel: int = 3
+        self,
+        channels: int,
+        hidden: int,
+        text_width: int,
+        upsampling: Sequence[int],
+        kernel: int = 3,
+        fine: int = 0,
     ) -> None:
         super().__init__()
         first, second = upsampling
         self.kernel = kernel
         self.rest = STRIDE // (first * second)
         half = hidden // 2
-        self.vis = nn.Sequential(
+        if fine and first * second != PACKED:
+            raise ValueError(f"a fine scale needs a decoder that enlarges {PACKED} times")
+        layers = (
             nn.Upsample(scale_factor=first, mode="bilinear"),
             conv_bn_relu(channels, hidden, 3),
             nn.Upsample(scale_factor=second, mode="bilinear"),
-            conv_bn_relu(hidden, half, 3),
+            conv_bn_relu(hidden + fine, half, 3),
             nn.Conv2d(half, half, 1),
         )
+        self.vis = WithFineScale(*layers) if fine else nn.Sequential(*layers)
         self.txt = nn.Linear(text_width, half * kernel**2 + 1)
 
     def correlate(self, x: Tensor, tau: Tensor) -> Tensor:
@@ -211,6 +236,8 @@ class CausalCLIPSeg(nn.Module):
         Of the decoders: (4, 4) as published, (2, 2) compact, at a quarter of the resolution.
     masker_channels, decoder_channels : int or None
         Inside the maskers and the decoders; None is the full width, as released.
+    fine_channels : int
+        Of a fourth scale at a quarter of the resolution, for sharper borders; 0 is none, as published. Ours.
     words : sequence of str or None
         A small vocabulary of its own for the text tower; None is CLIP's.
     context_length : int
@@ -225,6 +252,7 @@ class CausalCLIPSeg(nn.Module):
         decoder_channels: int | None = None,
         words: Sequence[str] | None = None,
         context_length: int = 20,
+        fine_channels: int = 0,
         *,
         load_weights: bool = True,
     ) -> None:
@@ -238,6 +266,7 @@ class CausalCLIPSeg(nn.Module):
             "decoder_channels": decoder_channels,
             "words": list(words) if words is not None else None,
             "context_length": context_length,
+            "fine_channels": fine_channels,
         }
         self.backbone = create_clip(clip, load_weights=load_weights)
         visual = modified_resnet(self.backbone)
@@ -250,10 +279,15 @@ class CausalCLIPSeg(nn.Module):
         last = visual.layer4[-1].conv3.out_channels
         self.connect = nn.Sequential(nn.Conv2d(last, channels, 1, bias=False), nn.BatchNorm2d(channels))
         stage4 = visual.layer3[-1].conv3.out_channels
-        self.neck = CausalNeck(stage4, channels, masker_channels or channels)
+        fine = None
+        if fine_channels:
+            stage2 = visual.layer1[-1].conv3.out_channels
+            fine = FineScale(stage2, channels, fine_channels, Masker(fine_channels, fine_channels // 3))
+        self.neck = CausalNeck(stage4, channels, masker_channels or channels, fine)
         hidden = decoder_channels or channels
-        self.causal_decoder = TextDecoder(channels, hidden, channels, upsampling)
-        self.confounder_decoder = TextDecoder(channels, hidden, channels, upsampling)
+        self.causal_decoder, self.confounder_decoder = (
+            TextDecoder(channels, hidden, channels, upsampling, fine=fine_channels) for _ in range(2)
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> CausalCLIPSeg:
@@ -279,15 +313,22 @@ class CausalCLIPSeg(nn.Module):
         for part in (modified_resnet(self.backbone), self.connect, self.neck, self.causal_decoder.vis):
             cast_products(part, dtype, (nn.Conv2d, nn.Linear))
 
-    def stages(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """v3, v4 and v5 at 1/8, 1/16 and 1/32 of the resolution of x [B, 3, S, S]; S divisible by 32."""
+    def stages(self, x: Tensor) -> tuple[Tensor, ...]:
+        """v3, v4 and v5 at 1/8, 1/16 and 1/32 of the resolution of x [B, 3, S, S]; S divisible by 32.
+
+        With a fine scale, v2 at 1/4 comes after them.
+        """
         visual = modified_resnet(self.backbone)
-        found = visual.forward_intermediates(x, indices=[2, 3, 4], intermediates_only=True)
-        v3, v4, c5 = found["image_intermediates"]
-        return v3, v4, dense_attention_pool(visual.attnpool, self.connect, c5)
+        found = visual.forward_intermediates(x, indices=[1, 2, 3, 4], intermediates_only=True)
+        v2, v3, v4, c5 = found["image_intermediates"]
+        v5 = dense_attention_pool(visual.attnpool, self.connect, c5)
+        return (v3, v4, v5) if self.neck.fine is None else (v3, v4, v5, v2)
 
     def separate(self, x: Tensor) -> Separated:
-        """Causal and confounding features of x [B, 3, S, S], each [B, C, S/16, S/16]."""
+        """Causal and confounding features of x [B, 3, S, S], each [B, C, S/16, S/16].
+
+        With a fine scale of k channels, C grows by 16 k: its places, packed.
+        """
         return self.neck(*self.stages(x))
 
     def encode_image(self, x: Tensor) -> Tensor:
@@ -317,7 +358,7 @@ class CausalCLIPSeg(nn.Module):
 
     def masks(self, x: Tensor) -> list[Tensor]:
         """The three attention masks M [B, C, S/16, S/16], fine to coarse: the network's own explanation."""
-        features = self.neck.align(*self.stages(x))
+        features = self.neck.align(*self.stages(x)[:3])
         return [masker(f) for masker, f in zip(self.neck.maskers, features, strict=True)]
 
     def forward(self, x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:

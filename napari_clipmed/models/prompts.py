@@ -205,6 +205,18 @@ def parse(text: str) -> Finding:
     return _understand(_meanings(text))
 
 
+def mirrored(sentence: str) -> str:
+    """The same sentence about the mirror image: left and right exchanged, the left one named first.
+
+    Other words than the data set's stay where they are.
+    """
+    finding = parse(sentence)
+    for worded in (lambda f: f.sentence, lambda f: f.places_only):
+        if worded(finding) == sentence:
+            return worded(finding.mirrored())
+    return re.sub(rf"\b({'|'.join(SIDES)})\b", lambda side: _other(side[0]), sentence)
+
+
 @cache
 def presets(name: str = "chest") -> tuple[Preset, ...]:
     """The shipped example sentences, from ``resources/prompts``."""

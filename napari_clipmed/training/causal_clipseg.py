@@ -20,6 +20,7 @@ from napari_clipmed.inference.preprocess import normalise
 from napari_clipmed.models.backbones import modified_resnet
 from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.causal_clipseg_loss import adversarial_losses
+from napari_clipmed.models.fine_scale import with_fine_scale
 from napari_clipmed.models.prompts import parse
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.fitting import (
@@ -208,8 +209,10 @@ def _draw(patient: str, seed: int) -> float:
     return int.from_bytes(sha256(f"{seed}:{patient}".encode()).digest()[:4], "big") / 2**32
 
 
-def load_checkpoint(path: Path, config: SegmentationConfig) -> CausalCLIPSeg:
+def load_checkpoint(path: Path, config: SegmentationConfig, beginning: bool = False) -> CausalCLIPSeg:
     """The network of a checkpoint of `train`, averaged where it was averaged, in eval mode.
+
+    Where a training begins with it, the checkpoint may be that of a network without the fine scale.
 
     Raises
     ------
@@ -218,6 +221,8 @@ def load_checkpoint(path: Path, config: SegmentationConfig) -> CausalCLIPSeg:
     """
     state = checkpoint_weights(path, "average.", "network.")
     network = CausalCLIPSeg(**config.model, load_weights=False)
+    if beginning:
+        state = with_fine_scale(state, network.state_dict())
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -276,7 +281,7 @@ def train(
     log.info("%d radiographs to learn from, %d to select by", len(learned), len(judged))
     network = CausalCLIPSeg(**config.model)
     if start is not None:
-        network.load_state_dict(load_checkpoint(start, config).state_dict())
+        network.load_state_dict(load_checkpoint(start, config, beginning=True).state_dict())
     network = network.to(memory_format=torch.channels_last)
     module = SegmentationTraining(network, config, learned, judged)
     fitting = prepare(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_clipmed.inference.both_ways import asked, decode_films, encode_films
 from napari_clipmed.inference.device import Compute, choose_compute
 from napari_clipmed.inference.preprocess import Preprocessing, normalise, prepare_film, unfit_map
 from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
@@ -151,10 +152,10 @@ def answer(
     """Probabilities [n, 1, S, S] on the CPU for the items' own sentences, worded as asked."""
     films = torch.stack([prepare_film(read_grey(item.image), preprocessing) for item in items])
     sentences = [worded(item.sentence, wording) for item in items]
-    tokens = network.tokenize(sentences).to(compute.device)
+    tokens = network.tokenize(asked(sentences, preprocessing)).to(compute.device)
     with compute.running():
-        features = network.encode_image(compute.send(normalise(films, preprocessing)))
-        logits = network.decode(features, network.encode_text(tokens))
+        features = encode_films(network, compute.send(normalise(films, preprocessing)), preprocessing)
+        logits = decode_films(network, features, network.encode_text(tokens), preprocessing)
     return logits.float().sigmoid().cpu()
 
 

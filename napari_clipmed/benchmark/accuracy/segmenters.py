@@ -224,7 +224,7 @@ class Reader(nn.Module):
 
     def fused(self, x: Tensor) -> Tensor:
         """Image stages at 1/16, added up through the neck's own convolutions: [B, d, S/16, S/16]."""
-        v3, v4, v5 = self.network.neck.align(*self.network.stages(x))
+        v3, v4, v5 = self.network.neck.align(*self.network.stages(x)[:3])
         return self.network.neck.aggregate(torch.cat([v3, v4, v5], dim=1))
 
 

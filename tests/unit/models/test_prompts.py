@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from napari_clipmed.errors import ClipmedError
-from napari_clipmed.models.prompts import GENERIC, ZONES, Finding, Place, normalise, parse, presets
+from napari_clipmed.models.prompts import GENERIC, ZONES, Finding, Place, mirrored, normalise, parse, presets
 
 ZONE_SETS = [("all",), *(zones for n in (1, 2, 3) for zones in combinations(ZONES[1:], n))]
 
@@ -129,6 +129,22 @@ def test_mirroring_keeps_left_first_and_is_its_own_inverse():
     finding = parse("upper left lung and lower right lung")
     assert finding.mirrored().sentence.endswith("lower left lung and upper right lung.")
     assert finding.mirrored().mirrored() == finding
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("bilateral pulmonary infection, two infected areas, all left lung and lower right lung.",
+         "bilateral pulmonary infection, two infected areas, lower left lung and all right lung."),
+        ("pulmonary infection, upper left lung.", "pulmonary infection, upper right lung."),
+        ("left lung and upper right lung.", "upper left lung and right lung."),
+        ("pulmonary infection.", "pulmonary infection."),
+        ("a shadow at the left, not leftover", "a shadow at the right, not leftover"),
+    ],
+)  # fmt: skip
+def test_a_sentence_about_the_mirror_image(sentence: str, expected: str):
+    assert mirrored(sentence) == expected
+    assert mirrored(expected) == sentence
 
 
 @pytest.mark.parametrize("typed", ["", "   ", "\n\t", "...", "—"])
