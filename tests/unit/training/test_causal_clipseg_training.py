@@ -180,6 +180,29 @@ def test_simulated_films_beside_are_learned_from_but_never_judged_on(tmp_path, c
     assert card.metrics["n"] == 6
 
 
+def test_a_training_with_the_fine_scale_begins_with_one_without(tmp_path, config_file, clipmed_home):
+    data = make_qata(tmp_path / "data", {"Train": 16, "Val": 4})
+    content = CONFIG | {
+        "model": CONFIG["model"] | {"fine_channels": 6},
+        "preprocessing": CONFIG["preprocessing"] | {"both_ways": True},
+    }
+    finer = tmp_path / "finer.yaml"
+    finer.write_text(yaml.safe_dump(content))
+    words = ["causal-clipseg", "--data", data, "--epochs", "1"]
+    first = [*words, "--config", config_file, "--out", tmp_path / "first"]
+    then = [*words, "--config", finer, "--out", tmp_path / "then", "--register", clipmed_home / "models"]
+    then += ["--start", tmp_path / "first" / "checkpoints" / "best.ckpt"]
+    for arguments in (first, then):
+        answer = CliRunner().invoke(train_app, [str(word) for word in arguments], catch_exceptions=False)
+        assert answer.exit_code == 0, answer.output
+    card = Registry([clipmed_home / "models"]).get("tiny-seg").card
+    assert card.config["fine_channels"] == 6 and card.preprocessing["both_ways"]
+    back = [*words, "--config", config_file, "--out", tmp_path / "back"]
+    back += ["--start", tmp_path / "then" / "checkpoints" / "best.ckpt"]
+    answer = CliRunner().invoke(train_app, [str(word) for word in back])
+    assert answer.exit_code != 0 and "another configuration" in str(answer.exception or answer.output)
+
+
 def test_too_few_patients_is_said(tmp_path, config_file):
     data = make_qata(tmp_path / "data", {"Train": 2, "Val": 2})
     with pytest.raises(ClipmedError, match="too few patients"):
