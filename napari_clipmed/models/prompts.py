@@ -214,7 +214,7 @@ def mirrored(sentence: str) -> str:
     for worded in (lambda f: f.sentence, lambda f: f.places_only):
         if worded(finding) == sentence:
             return worded(finding.mirrored())
-    return re.sub(rf"\b({'|'.join(SIDES)})\b", lambda side: _other(side[0]), sentence)
+    return re.sub(rf"\b({'|'.join(SIDES)})\b", lambda side: _other(side[0].lower()), sentence, flags=re.I)
 
 
 @cache

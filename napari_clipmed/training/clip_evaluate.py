@@ -7,7 +7,6 @@ classes they mean.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.preprocess import prepare_run
 from napari_clipmed.inference.towers import Towers
 from napari_clipmed.inference.zero_shot import BOTH, Vector, prototypes, softmax, together, unit
-from napari_clipmed.models.prompts import parse
+from napari_clipmed.models.prompts import mirrored, parse
 from napari_clipmed.models.zero_shot_sets import ZeroShotSet
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.causal_clipseg_evaluate import patient_interval
@@ -35,12 +34,6 @@ from napari_clipmed.training.qata_data import QaTaItem
 from napari_clipmed.training.segmentation_batches import read_grey
 
 FIGURES: dict[str, Callable[[Scores, Truth], float]] = {"accuracy": accuracy, "auc_ovr": macro_auc}
-OTHER_SIDE = {"left": "right", "right": "left"}
-
-
-def other_side(sentence: str) -> str:
-    """The sentence with left and right exchanged."""
-    return re.sub(r"\b(left|right)\b", lambda found: OTHER_SIDE[found[0].lower()], sentence, flags=re.I)
 
 
 def judge_angiograms(
@@ -98,7 +91,7 @@ def judge_angiograms(
         }
     found["words"] = words_alone(towers, learned, reworded, progress)
     found["similar"] = _similar(pictures, [row.label for row in rows], np.array(patients), rounds)
-    sided = [k for k, row in enumerate(rows) if other_side(row.report) != row.report]
+    sided = [k for k, row in enumerate(rows) if mirrored(row.report) != row.report]
     if sided:
         reports = [rows[k].report for k in sided]
         people = np.array([patients[k] for k in sided])
@@ -203,7 +196,7 @@ def _prefers_own(
     progress: Progress,
 ) -> dict[str, Any]:
     """How often a picture is nearer to its own sentence than to that of the other side; chance is a half."""
-    exchanged = [other_side(text) for text in sentences]
+    exchanged = [mirrored(text) for text in sentences]
     vectors = towers.read_sentences([*sentences, *exchanged], progress)
     own, other = (np.stack([vectors[text] for text in texts]) for texts in (sentences, exchanged))
     return _share(((pictures * (own - other)).sum(axis=1) > 0), patients, rounds)

@@ -1,10 +1,10 @@
 """A small CLIP of our own, trained on pictures with their sentences.
 
-Two terms, both CLIP's symmetric cross-entropy (Radford et al., ICML 2021): pictures with sentences, and
+Two terms are CLIP's symmetric cross-entropy (Radford et al., ICML 2021): pictures with sentences, and
 places with sentences, whose best places are pooled softly (after GLoRIA, Huang et al., ICCV 2021, with
 sentences in the place of words). Places are read as `models.dense` reads them, so that what is trained is
-what the heat maps of zero-shot show. Targets are soft (after MedCLIP, Wang et al., EMNLP 2022): a sentence
-that says the same of another picture is no negative.
+what the heat maps of zero-shot show. A third term is about sides (`side_loss`). Targets are soft (after
+MedCLIP, Wang et al., EMNLP 2022): a sentence that says the same of another picture is no negative.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from napari_clipmed.models.card import ModelEntry
 from napari_clipmed.models.checkpoints import GELU_ENTRY
 from napari_clipmed.models.clip_dsa import MAX_LOGIT_SCALE, pool_by_mean_token
 from napari_clipmed.models.clip_dsa_loss import contrastive_loss
+from napari_clipmed.models.prompts import mirrored
 from napari_clipmed.models.registry import load_network
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.clip_pairs import Pair, PairDataset, collate, read_pairs
@@ -125,6 +126,12 @@ class ClipTraining(Budgeted):
                 local = symmetric_cross_entropy(logits, self._targets(batch["label"], batch["words"]))
                 self.log("train/local", local, on_step=False, on_epoch=True, batch_size=len(images))
                 total = total + self.recipe.local * local
+            if self.recipe.sides and (sided := sided_sentences(batch["sentence"])):
+                own, wrong = list(sided), self.tokenize(list(sided.values())).to(self.device)
+                turned = self.model.encode_text(wrong, normalize=True).float()
+                sides = side_loss(images[own], text[own], turned, scale)
+                self.log("train/sides", sides, on_step=False, on_epoch=True, batch_size=len(own))
+                total = total + self.recipe.sides * sides
         return total
 
     def _look(self, frames: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
@@ -244,6 +251,28 @@ def symmetric_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Both directions of `contrastive_loss`, from logits (n, n)."""
     backward = targets.T / targets.T.sum(dim=1, keepdim=True)
     return 0.5 * (functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, backward))
+
+
+def sided_sentences(sentences: Sequence[str]) -> dict[int, str]:
+    """Of the sentences that name a side, by their place: the same one about the other side."""
+    turned = {place: mirrored(text) for place, text in enumerate(sentences)}
+    return {place: text for place, text in turned.items() if text != sentences[place]}
+
+
+def side_loss(images: Tensor, text: Tensor, turned: Tensor, scale: Tensor) -> Tensor:
+    """Cross-entropy of each picture between its own sentence and that of the other side.
+
+    In a batch the two seldom meet, and by their words they are nearly the same: without this term sides are
+    not learned (a hard negative in the manner of NegCLIP, Yuksekgonul et al., ICLR 2023).
+
+    Parameters
+    ----------
+    images, text, turned : (n, d) Tensor
+        Unit vectors of the pictures, of their sentences and of those about the other side.
+    scale : Tensor
+        1 / temperature.
+    """
+    return functional.softplus(-scale * (images * (text - turned)).sum(dim=1)).mean()
 
 
 def retrieval_figures(images: Tensor, text: Tensor, labels: Tensor) -> dict[str, float]:

@@ -33,6 +33,8 @@ class ClipRecipe(BaseModel):
         Weight of the loss that compares sentences with places; 0 leaves it out.
     place_sharpness : float
         How near the pooling of places is to their maximum.
+    sides : float
+        Weight of the loss that holds a sentence against that of the other side; 0 leaves it out.
     seeing : float
         Share of the learning rate for an image tower that was taken from a trained model.
     """
@@ -55,6 +57,7 @@ class ClipRecipe(BaseModel):
     tau: float = Field(default=0.2, gt=0.0)
     local: float = Field(default=0.5, ge=0.0)
     place_sharpness: float = Field(default=10.0, gt=0.0)
+    sides: float = Field(default=0.0, ge=0.0)
     seeing: float = Field(default=0.2, ge=0.0, le=1.0)
     augmentation: Augmentation = Augmentation()
     seed: int = 0

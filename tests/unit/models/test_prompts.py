@@ -147,6 +147,10 @@ def test_a_sentence_about_the_mirror_image(sentence: str, expected: str):
     assert mirrored(expected) == sentence
 
 
+def test_a_report_about_the_other_side():
+    assert mirrored("Left ICA, the right one, upright") == "right ICA, the left one, upright"
+
+
 @pytest.mark.parametrize("typed", ["", "   ", "\n\t", "...", "—"])
 def test_an_empty_prompt_is_a_sentence_not_a_traceback(typed: str):
     with pytest.raises(ClipmedError, match="empty") as caught:

@@ -20,7 +20,7 @@ from napari_clipmed.errors import ClipmedError
 from napari_clipmed.inference.preprocess import Preprocessing
 from napari_clipmed.models.zero_shot_sets import ZeroShotSet, parse_set, read_set
 from napari_clipmed.shipped import resource
-from napari_clipmed.training.clip_evaluate import judge_angiograms, judge_films, other_side, words_alone
+from napari_clipmed.training.clip_evaluate import judge_angiograms, judge_films, words_alone
 from napari_clipmed.training.dsa_data import StudyRow, load_study, read_rows
 from napari_clipmed.training.qata_data import QaTaItem, load_split
 
@@ -132,10 +132,6 @@ def test_sentences_without_a_picture() -> None:
     told = words_alone(Reader({}), LEARNED, REWORDED)  # type: ignore[arg-type]
     assert told["right"] == told["n"] == 20
     assert {row["means"] for row in told["sentences"]} == set(LEARNED.keys)
-
-
-def test_the_other_side() -> None:
-    assert other_side("Left ICA, the right one, upright") == "right ICA, the left one, upright"
 
 
 def test_sets_of_other_classes_and_unknown_ones_are_refused(dsa: list[StudyRow]) -> None:

@@ -33,6 +33,8 @@ from napari_clipmed.training.clip_pretrain import (
     best_places,
     export_tower,
     retrieval_figures,
+    side_loss,
+    sided_sentences,
     soft_targets,
     train,
 )
@@ -119,6 +121,24 @@ def test_soft_targets_derived_again() -> None:
             assert found[i, j].item() == pytest.approx(wanted, rel=1e-5)
     assert torch.allclose(found.sum(dim=1), torch.ones(3))
     assert torch.equal(soft_targets(labels, words, 0.0, 0.2)[1], torch.tensor([0.0, 1.0, 0.0]))
+
+
+def test_only_sentences_that_name_a_side_are_turned() -> None:
+    said = ["No stenosis.", "Aneurysm of the Right M1.", "pulmonary infection, lower left lung."]
+    turned = sided_sentences(said)
+    assert turned == {1: "Aneurysm of the left M1.", 2: "pulmonary infection, lower right lung."}
+
+
+def test_the_side_term_is_a_choice_of_two() -> None:
+    torch.manual_seed(0)
+    images, text, turned = (functional.normalize(torch.randn(4, 8), dim=-1) for _ in range(3))
+    scale = torch.tensor(7.0)
+    chosen = [
+        -math.log(math.exp(7 * i @ t) / (math.exp(7 * i @ t) + math.exp(7 * i @ w)))
+        for i, t, w in zip(images.double(), text.double(), turned.double(), strict=True)
+    ]
+    assert side_loss(images, text, turned, scale).item() == pytest.approx(sum(chosen) / 4, rel=1e-5)
+    assert side_loss(text, text, turned, scale) < side_loss(turned, text, turned, scale)
 
 
 def test_the_best_places_lie_between_mean_and_maximum() -> None:
