@@ -32,11 +32,19 @@ from napari_clipmed.models.card import ModelEntry
 from napari_clipmed.models.checkpoints import GELU_ENTRY
 from napari_clipmed.models.clip_dsa import MAX_LOGIT_SCALE, pool_by_mean_token
 from napari_clipmed.models.clip_dsa_loss import contrastive_loss
-from napari_clipmed.models.prompts import mirrored
 from napari_clipmed.models.registry import load_network
 from napari_clipmed.progress import Progress
 from napari_clipmed.training.clip_pairs import Pair, PairDataset, collate, read_pairs
 from napari_clipmed.training.clip_recipe import ClipRecipe
+from napari_clipmed.training.clip_terms import (
+    NEAREST_LABEL,
+    best_places,
+    retrieval_figures,
+    side_loss,
+    sided_sentences,
+    soft_targets,
+    symmetric_cross_entropy,
+)
 from napari_clipmed.training.dsa_data import StudyRow
 from napari_clipmed.training.fitting import (
     Balanced,
@@ -54,7 +62,9 @@ from napari_clipmed.training.recompute import recompute_stages
 
 log = logging.getLogger(__name__)
 
-MONITORED = "val/nearest_label"
+MONITORED = NEAREST_LABEL
+WITH_SIDES = "val/label_and_side"
+"""What chooses the epoch where sides are learned: the mean of `MONITORED` and ``val/side``."""
 NEW = "attnpool.c_proj"
 """What brings pictures into the space of sentences; it has the size of the embedding."""
 
@@ -126,13 +136,20 @@ class ClipTraining(Budgeted):
                 local = symmetric_cross_entropy(logits, self._targets(batch["label"], batch["words"]))
                 self.log("train/local", local, on_step=False, on_epoch=True, batch_size=len(images))
                 total = total + self.recipe.local * local
-            if self.recipe.sides and (sided := sided_sentences(batch["sentence"])):
-                own, wrong = list(sided), self.tokenize(list(sided.values())).to(self.device)
-                turned = self.model.encode_text(wrong, normalize=True).float()
-                sides = side_loss(images[own], text[own], turned, scale)
-                self.log("train/sides", sides, on_step=False, on_epoch=True, batch_size=len(own))
+            if self.recipe.sides and len((leads := self._leads(images, text, batch["sentence"]))[0]):
+                sides = side_loss(leads[1], scale)
+                self.log("train/sides", sides, on_step=False, on_epoch=True, batch_size=len(leads[0]))
                 total = total + self.recipe.sides * sides
         return total
+
+    def _leads(self, images: Tensor, text: Tensor, sentences: Sequence[str]) -> tuple[list[int], Tensor]:
+        """Which sentences name a side, and by how much each is nearer to its picture than the turned one."""
+        sided = sided_sentences(sentences)
+        if not sided:
+            return [], images.new_zeros(0)
+        own, tokens = list(sided), self.tokenize(list(sided.values())).to(self.device)
+        turned = self.model.encode_text(tokens, normalize=True).float()
+        return own, (images[own] * (text[own] - turned)).sum(dim=1)
 
     def _look(self, frames: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors (b, d) of pictures and (b, p, d) of all places of all their frames, see `collate`."""
@@ -156,13 +173,22 @@ class ClipTraining(Budgeted):
         """Embed pictures and sentences of a batch."""
         images, _ = self._look(batch["frames"], batch["of"])
         text = self.model.encode_text(self.tokenize(batch["sentence"]).to(self.device), normalize=True)
-        self._seen.append((batch["index"], images.float(), text.float(), batch["label"]))
+        images, text = images.float(), text.float()
+        side = images.new_full((len(images),), torch.nan)
+        if self.recipe.sides:
+            own, lead = self._leads(images, text, batch["sentence"])
+            side[own] = (lead > 0).float()
+        self._seen.append((batch["index"], images, text, batch["label"], side))
 
     def on_validation_epoch_end(self) -> None:
         """Log how often the nearest sentence says what the picture shows; the first figure selects."""
-        index, images, text, labels = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
-        images, text, labels = counted_once(self, index, images, text, labels)
-        self.log_dict(retrieval_figures(images, text, labels), sync_dist=True)
+        index, images, text, labels, side = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        images, text, labels, side = counted_once(self, index, images, text, labels, side)
+        figures = retrieval_figures(images, text, labels)
+        if self.recipe.sides:
+            told = float(torch.nan_to_num(side.nanmean(), nan=0.5))
+            figures |= {"val/side": told, WITH_SIDES: (figures[MONITORED] + told) / 2}
+        self.log_dict(figures, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; norms, biases and the temperature are not decayed."""
@@ -210,91 +236,6 @@ def begin_with_images_of(model: nn.Module, entry: ModelEntry) -> None:
     own.load_state_dict(whole)
 
 
-def soft_targets(labels: Tensor, words: Tensor, soft: float, tau: float) -> Tensor:
-    """Which sentence of a batch belongs to which picture, (n, n), rows summing to one.
-
-    Parameters
-    ----------
-    labels : (n,) Tensor
-    words : (n, w) Tensor of 0 and 1
-        Bags of words. The likeness of two sentences is the share of their words that both have (Jaccard).
-    soft : float
-        This share goes by softmax(likeness / tau), in which label and words count alike; the rest is shared
-        by the sentences that are the same.
-    """
-    common = words @ words.T
-    union = words.sum(dim=1)[:, None] + words.sum(dim=1)[None, :] - common
-    alike = common / union.clamp_min(1.0)
-    same = (alike > 0.999).float()
-    same = same / same.sum(dim=1, keepdim=True).clamp_min(1.0)
-    label = (labels[:, None] == labels[None, :]).float()
-    return (1.0 - soft) * same + soft * ((label + alike) / (2.0 * tau)).softmax(dim=1)
-
-
-def best_places(places: Tensor, text: Tensor, sharpness: float) -> Tensor:
-    """Cosines (b, n) of pictures and sentences by a soft maximum over places.
-
-    Parameters
-    ----------
-    places : (b, p, d) Tensor
-        Unit vectors.
-    text : (n, d) Tensor
-        Unit vectors.
-    sharpness : float
-        0 would be the mean, infinity the maximum.
-    """
-    cosines = torch.einsum("bpd,nd->bnp", places, text)
-    return (torch.logsumexp(sharpness * cosines, dim=-1) - math.log(places.shape[1])) / sharpness
-
-
-def symmetric_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Both directions of `contrastive_loss`, from logits (n, n)."""
-    backward = targets.T / targets.T.sum(dim=1, keepdim=True)
-    return 0.5 * (functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, backward))
-
-
-def sided_sentences(sentences: Sequence[str]) -> dict[int, str]:
-    """Of the sentences that name a side, by their place: the same one about the other side."""
-    turned = {place: mirrored(text) for place, text in enumerate(sentences)}
-    return {place: text for place, text in turned.items() if text != sentences[place]}
-
-
-def side_loss(images: Tensor, text: Tensor, turned: Tensor, scale: Tensor) -> Tensor:
-    """Cross-entropy of each picture between its own sentence and that of the other side.
-
-    In a batch the two seldom meet, and by their words they are nearly the same: without this term sides are
-    not learned (a hard negative in the manner of NegCLIP, Yuksekgonul et al., ICLR 2023).
-
-    Parameters
-    ----------
-    images, text, turned : (n, d) Tensor
-        Unit vectors of the pictures, of their sentences and of those about the other side.
-    scale : Tensor
-        1 / temperature.
-    """
-    return functional.softplus(-scale * (images * (text - turned)).sum(dim=1)).mean()
-
-
-def retrieval_figures(images: Tensor, text: Tensor, labels: Tensor) -> dict[str, float]:
-    """How often the nearest sentence of all carries the picture's label, as the mean over labels.
-
-    ``val/nearest_label`` counts sentences of other pictures only; ``val/chance`` is what guessing gives.
-    """
-    cosines = images @ text.T
-    cosines.fill_diagonal_(-2.0)
-    right = labels[cosines.argmax(dim=1)] == labels
-    each = [right[labels == label].float().mean() for label in labels.unique()]
-    same = (labels[:, None] == labels[None, :]).float().fill_diagonal_(0.0).sum(dim=1) / max(
-        1, len(labels) - 1
-    )
-    chance = [same[labels == label].mean() for label in labels.unique()]
-    return {
-        MONITORED: float(torch.stack(each).mean()),
-        "val/chance": float(torch.stack(chance).mean()),
-        "val/n": float(len(labels)),
-    }
-
-
 def train(
     angiograms: Path | None,
     films: Path | None,
@@ -333,7 +274,8 @@ def train(
     if start is not None:
         module.model.load_state_dict(checkpoint_weights(start, "model."))
     options: dict[str, Any] = {"clip_gradient": recipe.clip_gradient, "log_every_n_steps": 1}
-    fitting = prepare(recipe.run, out, MONITORED, module.budget, progress, **options)
+    score = WITH_SIDES if recipe.sides else MONITORED
+    fitting = prepare(recipe.run, out, score, module.budget, progress, **options)
     return fitting.fit(module)
 
 
@@ -356,7 +298,9 @@ def describe_run(
         for path in sorted(out.glob("metrics*.csv"))
         for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())
     ]
-    scores = [float(row[MONITORED]) for row in curves if row.get(MONITORED)]
+    judged = [row for row in curves if row.get(MONITORED)]
+    score = WITH_SIDES if recipe.sides else MONITORED
+    best = max(judged, key=lambda row: float(row[score])) if judged else {}
     data = {
         "angiograms": "SIMULATED angiograms with their reports",
         "films": "QaTa-COV19 (train) with LViT's sentences",
@@ -369,7 +313,7 @@ def describe_run(
         "licence": "CC BY-NC-SA 3.0 IGO, research use" if "films" in given else "BSD-3-Clause",
         "command": command,
         "seed": recipe.seed,
-        MONITORED: max(scores, default=None),
+        **{name: float(best[name]) for name in (MONITORED, "val/side") if best.get(name)},
         "limits": [
             "It knows the words of its sentences; others mean nothing to it.",
             *(["It has seen simulated angiograms only."] if "angiograms" in given else []),

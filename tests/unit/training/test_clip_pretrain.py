@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import shutil
@@ -30,15 +31,18 @@ from napari_clipmed.training.clip_pretrain import (
     MONITORED,
     ClipTraining,
     begin_with_images_of,
-    best_places,
+    describe_run,
     export_tower,
+    train,
+)
+from napari_clipmed.training.clip_recipe import ClipRecipe, read_clip_recipe
+from napari_clipmed.training.clip_terms import (
+    best_places,
     retrieval_figures,
     side_loss,
     sided_sentences,
     soft_targets,
-    train,
 )
-from napari_clipmed.training.clip_recipe import ClipRecipe, read_clip_recipe
 from napari_clipmed.training.fitting import Balanced
 from napari_clipmed.training.run_options import Overrides, RunOptions
 
@@ -137,8 +141,9 @@ def test_the_side_term_is_a_choice_of_two() -> None:
         -math.log(math.exp(7 * i @ t) / (math.exp(7 * i @ t) + math.exp(7 * i @ w)))
         for i, t, w in zip(images.double(), text.double(), turned.double(), strict=True)
     ]
-    assert side_loss(images, text, turned, scale).item() == pytest.approx(sum(chosen) / 4, rel=1e-5)
-    assert side_loss(text, text, turned, scale) < side_loss(turned, text, turned, scale)
+    assert side_loss((images * (text - turned)).sum(dim=1), scale).item() == pytest.approx(
+        sum(chosen) / 4, rel=1e-5
+    )
 
 
 def test_the_best_places_lie_between_mean_and_maximum() -> None:
@@ -219,6 +224,18 @@ def test_a_broken_run_ends_with_the_numbers_of_an_unbroken_one(
     for name, value in ends[0]["state_dict"].items():
         assert torch.equal(value, ends[1]["state_dict"][name]), name
     assert (trained / "metrics.csv").read_text().count("train/global") == 1
+
+
+def test_sides_are_learned_judged_and_told(data: tuple[Path, Path], trained: Path, tmp_path: Path) -> None:
+    recipe = tiny(sides=1.0, epochs=1)
+    train(*data, recipe, tmp_path, start=trained / "checkpoints" / "best.ckpt")
+    (row,) = [row for row in csv.DictReader((tmp_path / "metrics.csv").open()) if row["val/label_and_side"]]
+    side, label, both = (float(row[name]) for name in ("val/side", "val/nearest_label", "val/label_and_side"))
+    assert 0 <= side <= 1 and both == pytest.approx((side + label) / 2)
+    assert "train/sides" in row
+    facts = describe_run(tmp_path, recipe, ["films"], "")
+    assert facts["val/side"] == pytest.approx(side) and facts["val/nearest_label"] == pytest.approx(label)
+    assert "val/side" not in describe_run(trained, tiny(), ["films"], "")
 
 
 def test_its_towers_are_a_backbone_for_everything(trained: Path, tmp_path: Path) -> None:
