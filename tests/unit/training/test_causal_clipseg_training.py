@@ -305,7 +305,15 @@ def test_the_averaged_network_answers():
     assert (average.connect[0].weight - network.connect[0].weight).abs().max() < 0.2 * before.abs().max()
 
 
-@pytest.mark.parametrize("name", ["causal_clipseg_compact", "causal_clipseg_paper"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "causal_clipseg_compact",
+        "causal_clipseg_compact_finish",
+        "causal_clipseg_compact_fine",
+        "causal_clipseg_paper",
+    ],
+)
 def test_shipped_configurations_are_read(name):
     config = read_config(name)
     if name.endswith("paper"):
