@@ -180,8 +180,8 @@ def report(
     -------
     dict
         `classification_report` of both views; ``views`` with the figures of each single view;
-        ``by_severity``, see `by_severity`; ``pointing_game`` (default method) and ``localisation`` (every
-        method that played, see `localisation`) where maps were held against the truth.
+        ``by_severity`` and ``by_site``, see there; ``pointing_game`` (default method) and ``localisation``
+        (every method that played, see `localisation`) where maps were held against the truth.
     """
     patients = [row.patient for row in answers.rows]
     scores = answers.probabilities(BOTH, calibration)
@@ -194,6 +194,7 @@ def report(
         )
         result["views"][name] = {key: figures[key] for key in single}
     result["by_severity"] = by_severity(answers, scores, labels)
+    result["by_site"] = by_site(answers, scores, labels)
     if any(answers.located.values()):
         result["localisation"] = localisation(answers.located, rounds)
         if DEFAULT_METHOD in answers.located:
@@ -237,7 +238,6 @@ def by_severity(answers: Answers, scores: NDArray[np.float64], labels: LabelSet)
     Groups follow `SEVERITY_STEPS` and `TREATED_FROM`; a class without a known measure is left out.
     """
     result: dict[str, Any] = {}
-    predicted, normal = scores.argmax(axis=1), answers.truth == 0
     for k, key in enumerate(labels.keys):
         members = np.flatnonzero(answers.truth == k)
         measures = [m for m in SEVERITY_STEPS if any(m in answers.rows[i].severity for i in members)]
@@ -251,15 +251,42 @@ def by_severity(answers: Answers, scores: NDArray[np.float64], labels: LabelSet)
             for name, (low, high) in bounds.items():
                 chosen = members[(values >= low) & (values < high)]
                 if len(chosen):
-                    subset = normal.copy()
-                    subset[chosen] = True
-                    groups[name] = {
-                        "n": len(chosen),
-                        "sensitivity": round(float((predicted[chosen] == k).mean()), 4),
-                        "auc_vs_normal": round(pairwise_auc(scores[subset], answers.truth[subset], k), 4),
-                    }
+                    groups[name] = _group(answers, scores, k, chosen)
             result[key] = {"measure": measure, "groups": groups}
     return result
+
+
+def by_site(answers: Answers, scores: NDArray[np.float64], labels: LabelSet) -> dict[str, Any]:
+    """For each class and place of its lesion: the same figures, and those of the cases that one would treat."""
+    result: dict[str, Any] = {}
+    for k, key in enumerate(labels.keys):
+        members = [i for i in np.flatnonzero(answers.truth == k) if answers.rows[i].site]
+        sites: dict[str, Any] = {}
+        for site in sorted({str(answers.rows[i].site) for i in members}):
+            here = [i for i in members if answers.rows[i].site == site]
+            sites[site] = _group(answers, scores, k, here)
+            if treated := [i for i in here if _is_treated(answers.rows[i])]:
+                sites[site]["treated"] = _group(answers, scores, k, treated)
+        if sites:
+            result[key] = sites
+    return result
+
+
+def _is_treated(row: StudyRow) -> bool:
+    return any(float(row.severity.get(measure, -np.inf)) >= least for measure, least in TREATED_FROM.items())
+
+
+def _group(
+    answers: Answers, scores: NDArray[np.float64], k: int, chosen: Sequence[int] | NDArray[np.int64]
+) -> dict[str, Any]:
+    """How many they are, how many of them are found, and AUC against all normal studies."""
+    subset = answers.truth == 0
+    subset[chosen] = True
+    return {
+        "n": len(chosen),
+        "sensitivity": round(float((scores[chosen].argmax(axis=1) == k).mean()), 4),
+        "auc_vs_normal": round(pairwise_auc(scores[subset], answers.truth[subset], k), 4),
+    }
 
 
 def _group_name(low: float, high: float) -> str:
