@@ -257,10 +257,10 @@ def by_severity(answers: Answers, scores: NDArray[np.float64], labels: LabelSet)
 
 
 def by_site(answers: Answers, scores: NDArray[np.float64], labels: LabelSet) -> dict[str, Any]:
-    """For each class and place of its lesion: the same figures, and those of the cases that one would treat."""
+    """For each class and place of its lesion: the same figures, also of those that one would treat."""
     result: dict[str, Any] = {}
     for k, key in enumerate(labels.keys):
-        members = [i for i in np.flatnonzero(answers.truth == k) if answers.rows[i].site]
+        members = [int(i) for i in np.flatnonzero(answers.truth == k) if answers.rows[i].site]
         sites: dict[str, Any] = {}
         for site in sorted({str(answers.rows[i].site) for i in members}):
             here = [i for i in members if answers.rows[i].site == site]
