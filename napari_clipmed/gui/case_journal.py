@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import count
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +42,32 @@ def compose(masks: Mapping[str, NDArray[np.bool_]], values: Mapping[str, int], s
     for title, pixels in masks.items():
         labels[pixels] = values[title]
     return labels
+
+
+class InTurn:
+    """Lets the writes of a case happen one after the other, and never an older one after a newer.
+
+    Jobs run side by side. One that was asked for before a mask was saved would otherwise keep it as unsaved
+    after the one that was asked for then had dropped it.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._turns = Lock(), count()
+        self._written: dict[str, int] = {}
+
+    def ask(self, case: str, write: Callable[[], set[str]]) -> Callable[[], set[str]]:
+        """What to call in place of `write`; too late it does nothing, and gives an empty set."""
+        turn = next(self._turns)
+
+        def in_turn() -> set[str]:
+            with self._lock:
+                if self._written.get(case, -1) > turn:
+                    return set()
+                found = write()
+                self._written[case] = turn
+                return found
+
+        return in_turn
 
 
 def journal_frames(

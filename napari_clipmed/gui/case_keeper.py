@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_clipmed.errors import ClipmedError
-from napari_clipmed.gui.case_journal import Place, case_key, compose, fits, journal_frames
+from napari_clipmed.gui.case_journal import InTurn, Place, case_key, compose, fits, journal_frames
 from napari_clipmed.gui.case_state import Baseline, CaseState, read_baselines
 from napari_clipmed.progress import Progress
 from napari_clipmed.study import Study
@@ -63,6 +63,7 @@ class CaseKeeper(QObject):
         self._dirty: dict[int, NDArray[Any]] = {}
         self._dirty_study: Study | None = None
         self._shown_drafts: set[str] = set()
+        self._in_turn = InTurn()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(AUTOSAVE_MS)
@@ -312,7 +313,7 @@ class CaseKeeper(QObject):
         drafts, case = self.drafts, case_key(study)
         baselines = {place: dict(b.pixels) for place, b in self.baselines.items()}
         values = {title: value for value, title in self._session.classes.items()}
-        return lambda: journal_frames(drafts, case, dirty, baselines, values)
+        return self._in_turn.ask(case, lambda: journal_frames(drafts, case, dirty, baselines, values))
 
     def keep_verdict(self, study: Study, said: dict[str, Any]) -> None:
         """Journal a verdict that is about to be saved, in `Store.add_label`'s words. Off the GUI thread."""

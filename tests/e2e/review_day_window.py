@@ -31,7 +31,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 
 from review_day import AUTHOR, FILM, MARKED, SENTENCE, Exams, read_exams  # noqa: E402
 
+from napari_clipmed.errors import ClipmedError  # noqa: E402
 from napari_clipmed.gui.background import ANSWER_ALL  # noqa: E402
+from napari_clipmed.gui.case_journal import case_key  # noqa: E402
 from napari_clipmed.gui.commands import add_docks  # noqa: E402
 from napari_clipmed.gui.export_results import ResultsMenu  # noqa: E402
 from napari_clipmed.gui.pacs_dialog import PacsButton, PacsDialog  # noqa: E402
@@ -131,8 +133,10 @@ class ReviewDay(Tour):
         frame, nidus = self.exams.nidus()
         self.open(MARKED)
         self.stroke(frame + 1, nidus)
-        drafts = self.session.records.drafts
-        self.wait("journal", lambda: drafts.cases() and not self.session.busy)
+        assert self.session.study is not None
+        drafts, case = self.session.records.drafts, case_key(self.session.study)
+        kept = lambda: any(draft.frame == frame + 1 for draft in drafts.of(case))  # noqa: E731
+        self.wait("journal", lambda: kept() and not self.session.busy)
         print("unsaved", flush=True)
         while True:
             self.stroke(frame + 2, np.roll(nidus, 1, axis=0))
@@ -310,7 +314,18 @@ class ReviewDay(Tour):
         return self.session.jobs.running(key) is not None
 
     def wait(self, name: str, done: Callable[[], object]) -> None:
-        self.step(name, lambda: None, done, PATIENCE_S)
+        try:
+            self.step(name, lambda: None, done, PATIENCE_S)
+        except ClipmedError as error:  # what the window was about, for whoever reads the log
+            session = self.session
+            about = {
+                "study": session.study.title if session.study else "",
+                "jobs": [job.title for job in session.jobs.active],
+                "turns": session.turns.busy,
+                "drafts": [draft.key for draft in session.records.state.drafts],
+                "journal": session.records.drafts.cases(),
+            }
+            raise AssertionError(f"{error.message} {about}") from error
 
     def tell(self, part: str) -> None:
         (self.out / f"{part}.json").write_text(json.dumps(self.seen | {"seconds": self.timings}, indent=2))
