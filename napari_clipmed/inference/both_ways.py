@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_clipmed.inference.preprocess import Preprocessing, normalise
 from napari_clipmed.models.prompts import mirrored
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_clipmed.inference.preprocess import Preprocessing
+    from napari_clipmed.inference.device import Compute
     from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 
 
@@ -37,3 +38,30 @@ def decode_films(
         return network.decode(features, tau)
     plain, mirror = (network.decode(x, t) for x, t in zip(features.chunk(2), tau.chunk(2), strict=True))
     return (plain + mirror.flip(-1)) / 2
+
+
+def answer_films(
+    network: CausalCLIPSeg,
+    films: Tensor,
+    sentences: Sequence[str],
+    preprocessing: Preprocessing,
+    compute: Compute,
+) -> Tensor:
+    """Probabilities on the CPU for films by a network where it can still be trained (`Compute.place`).
+
+    Parameters
+    ----------
+    films : (B, S, S) Tensor
+        Of `prepare_film`.
+    sentences : sequence of str
+        B of them, one for each film; or any number for a single film.
+
+    Returns
+    -------
+    (n, 1, S, S) float32 Tensor
+    """
+    tokens = network.tokenize(asked(sentences, preprocessing)).to(compute.device)
+    with compute.running():
+        features = encode_films(network, compute.send(normalise(films, preprocessing)), preprocessing)
+        logits = decode_films(network, features, network.encode_text(tokens), preprocessing)
+    return logits.float().sigmoid().cpu()

@@ -85,7 +85,7 @@ def with_fine_scale(state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) ->
     """
     grown = {name: value for name, value in fresh.items() if name.startswith("neck.fine.")} | dict(state)
     for name, value in state.items():
-        new = fresh.get(name)
+        new = fresh.get(name) if "_decoder.vis." in name else None
         if (
             new is not None
             and value.dim() == 4

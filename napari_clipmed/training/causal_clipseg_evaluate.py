@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_clipmed.inference.both_ways import asked, decode_films, encode_films
+from napari_clipmed.inference.both_ways import answer_films
 from napari_clipmed.inference.device import Compute, choose_compute
-from napari_clipmed.inference.preprocess import Preprocessing, normalise, prepare_film, unfit_map
+from napari_clipmed.inference.preprocess import Preprocessing, prepare_film, unfit_map
 from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.prompts import GENERIC, Finding, parse
 from napari_clipmed.models.prompts import normalise as normalise_prompt
@@ -152,11 +152,7 @@ def answer(
     """Probabilities [n, 1, S, S] on the CPU for the items' own sentences, worded as asked."""
     films = torch.stack([prepare_film(read_grey(item.image), preprocessing) for item in items])
     sentences = [worded(item.sentence, wording) for item in items]
-    tokens = network.tokenize(asked(sentences, preprocessing)).to(compute.device)
-    with compute.running():
-        features = encode_films(network, compute.send(normalise(films, preprocessing)), preprocessing)
-        logits = decode_films(network, features, network.encode_text(tokens), preprocessing)
-    return logits.float().sigmoid().cpu()
+    return answer_films(network, films, sentences, preprocessing, compute)
 
 
 def worded(sentence: str, wording: str) -> str:

@@ -62,9 +62,8 @@ from napari_clipmed.training.recompute import recompute_stages
 
 log = logging.getLogger(__name__)
 
-MONITORED = NEAREST_LABEL
 WITH_SIDES = "val/label_and_side"
-"""What chooses the epoch where sides are learned: the mean of `MONITORED` and ``val/side``."""
+"""What chooses the epoch where sides are learned: the mean of `NEAREST_LABEL` and ``val/side``."""
 NEW = "attnpool.c_proj"
 """What brings pictures into the space of sentences; it has the size of the embedding."""
 
@@ -187,7 +186,7 @@ class ClipTraining(Budgeted):
         figures = retrieval_figures(images, text, labels)
         if self.recipe.sides:
             told = float(torch.nan_to_num(side.nanmean(), nan=0.5))
-            figures |= {"val/side": told, WITH_SIDES: (figures[MONITORED] + told) / 2}
+            figures |= {"val/side": told, WITH_SIDES: (figures[NEAREST_LABEL] + told) / 2}
         self.log_dict(figures, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -236,6 +235,11 @@ def begin_with_images_of(model: nn.Module, entry: ModelEntry) -> None:
     own.load_state_dict(whole)
 
 
+def score_of(recipe: ClipRecipe) -> str:
+    """The logged figure that chooses the epoch."""
+    return WITH_SIDES if recipe.sides else NEAREST_LABEL
+
+
 def train(
     angiograms: Path | None,
     films: Path | None,
@@ -274,8 +278,7 @@ def train(
     if start is not None:
         module.model.load_state_dict(checkpoint_weights(start, "model."))
     options: dict[str, Any] = {"clip_gradient": recipe.clip_gradient, "log_every_n_steps": 1}
-    score = WITH_SIDES if recipe.sides else MONITORED
-    fitting = prepare(recipe.run, out, score, module.budget, progress, **options)
+    fitting = prepare(recipe.run, out, score_of(recipe), module.budget, progress, **options)
     return fitting.fit(module)
 
 
@@ -298,9 +301,8 @@ def describe_run(
         for path in sorted(out.glob("metrics*.csv"))
         for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())
     ]
-    judged = [row for row in curves if row.get(MONITORED)]
-    score = WITH_SIDES if recipe.sides else MONITORED
-    best = max(judged, key=lambda row: float(row[score])) if judged else {}
+    score = score_of(recipe)
+    best = max((row for row in curves if row.get(score)), key=lambda row: float(row[score]), default={})
     data = {
         "angiograms": "SIMULATED angiograms with their reports",
         "films": "QaTa-COV19 (train) with LViT's sentences",
@@ -313,7 +315,7 @@ def describe_run(
         "licence": "CC BY-NC-SA 3.0 IGO, research use" if "films" in given else "BSD-3-Clause",
         "command": command,
         "seed": recipe.seed,
-        **{name: float(best[name]) for name in (MONITORED, "val/side") if best.get(name)},
+        **{name: float(best[name]) for name in (NEAREST_LABEL, "val/side") if best.get(name)},
         "limits": [
             "It knows the words of its sentences; others mean nothing to it.",
             *(["It has seen simulated angiograms only."] if "angiograms" in given else []),

@@ -19,9 +19,9 @@ from scipy.ndimage import center_of_mass, label
 from torch import Tensor
 
 from napari_clipmed.errors import ClipmedError, UnreadableFileError
-from napari_clipmed.inference.both_ways import asked, decode_films, encode_films
+from napari_clipmed.inference.both_ways import answer_films
 from napari_clipmed.inference.device import Compute, choose_compute
-from napari_clipmed.inference.preprocess import Preprocessing, normalise, prepare_film
+from napari_clipmed.inference.preprocess import Preprocessing, prepare_film
 from napari_clipmed.models.causal_clipseg import CausalCLIPSeg
 from napari_clipmed.models.prompts import SIDES, Finding, Place, parse
 from napari_clipmed.models.prompts import normalise as read_prompt
@@ -256,11 +256,7 @@ def _answer(
 ) -> Tensor:
     """Probabilities (n, S, S) of one film for many sentences."""
     picture = prepare_film(film.picture, preprocessing)[None]
-    tokens = network.tokenize(asked(sentences, preprocessing)).to(compute.device)
-    with compute.running():
-        features = encode_films(network, compute.send(normalise(picture, preprocessing)), preprocessing)
-        logits = decode_films(network, features, network.encode_text(tokens), preprocessing)
-    return logits.float().sigmoid().cpu()[:, 0]
+    return answer_films(network, picture, sentences, preprocessing, compute)[:, 0]
 
 
 def _fitted(mask: Mask, preprocessing: Preprocessing) -> Tensor:

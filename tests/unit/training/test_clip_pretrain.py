@@ -28,7 +28,6 @@ from napari_clipmed.progress import Progress, Step
 from napari_clipmed.training.clip_dsa_recipe import Augmentation
 from napari_clipmed.training.clip_pairs import PairDataset, bag_of_words, collate, read_pairs
 from napari_clipmed.training.clip_pretrain import (
-    MONITORED,
     ClipTraining,
     begin_with_images_of,
     describe_run,
@@ -37,6 +36,7 @@ from napari_clipmed.training.clip_pretrain import (
 )
 from napari_clipmed.training.clip_recipe import ClipRecipe, read_clip_recipe
 from napari_clipmed.training.clip_terms import (
+    NEAREST_LABEL,
     best_places,
     retrieval_figures,
     side_loss,
@@ -160,7 +160,7 @@ def test_the_score_counts_labels_alike_and_never_a_pictures_own_sentence() -> No
     labels = torch.tensor([0, 0, 0, 0, 1, 1, 2])
     vectors = axes[labels]
     figures = retrieval_figures(vectors, vectors, labels)
-    assert figures[MONITORED] == pytest.approx(2 / 3), "the only one of its label cannot be right"
+    assert figures[NEAREST_LABEL] == pytest.approx(2 / 3), "the only one of its label cannot be right"
     assert figures["val/chance"] == pytest.approx((3 / 6 + 1 / 6 + 0) / 3)
 
 
@@ -276,7 +276,7 @@ def test_the_command_goes_on_and_writes_a_backbone(
     assert (
         facts["command"] == "napari-clipmed train clip --angiograms DIR --films DIR --config tiny --out DIR"
     )
-    assert 0.0 <= facts[MONITORED] <= 1.0
+    assert 0.0 <= facts[NEAREST_LABEL] <= 1.0
     assert "SIMULATED" in facts["data"]
     assert "NC-SA" in facts["licence"]
     assert create_clip(f"local-dir:{out / 'tiny'}").visual.image_size == 64
