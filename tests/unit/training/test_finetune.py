@@ -34,7 +34,9 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A workspace of a known secret, which decides what patients judge: of thirty drawn, two misjudged."""
+    monkeypatch.setattr("napari_clipmed.records.sessions.new_salt", lambda: "5a" * 32)
     with Store.open(tmp_path / "workspace") as opened:
         yield opened
 
